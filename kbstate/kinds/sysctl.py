@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Annotated, ClassVar, Self, TypeAlias
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
+from kbstate.confd import BootFiles, Texts
 from kbstate.kinds.file import File
 from kbstate.paths import PathState, remove_file
 from kbstate.resource import AnyRead, Change, Fact, Line, Read, Resource, Step, Unknown
@@ -75,28 +76,8 @@ def _answer(key: str, lines: list[str] | None, missing: bool) -> str | Unknown |
     return Unknown(f"{key} cannot be read") if lines is None else " ".join(lines)
 
 
-Texts: TypeAlias = tuple[tuple[str, str], ...]
-"""Paths with what they hold."""
-
-
-class BootFiles(Fact[None, Texts]):
-    """Every file that is read at boot with its text, in that order. Source: sysctl.d(5), systemd-analyze(1)."""
-
-    def command(self, wanted: Sequence[None]) -> str:
-        return "systemd-analyze cat-config --no-pager sysctl.d"
-
-    def process(self, wanted: Sequence[None], output: str) -> Mapping[None, Texts | Unknown | None]:
-        files: list[tuple[str, list[str]]] = []
-        for line in output.splitlines():
-            if line.startswith("# /") and line.endswith(".conf"):
-                files.append((line.removeprefix("# "), []))
-            elif files:
-                files[-1][1].append(line)
-        return {None: tuple((path, "\n".join(lines)) for path, lines in files)}
-
-
 class Sysctl(Resource):
-    """A file of kernel parameters, /etc/sysctl.d/<name>.conf. Deleting it leaves the running values until the next boot."""
+    """Kernel parameters in /etc/sysctl.d/<name>.conf. Its deletion leaves the running values until the next boot."""
 
     kind: ClassVar[str] = "sysctl"
 
@@ -126,7 +107,7 @@ class Sysctl(Resource):
 
     def reads(self) -> Mapping[str, AnyRead]:
         keys = {f"key{i}": Read(KernelValues, key) for i, key in enumerate(self.values or {})}
-        return {**self.file.reads(), "boot": Read(BootFiles), **keys}
+        return {**self.file.reads(), "boot": Read(BootFiles, "sysctl.d"), **keys}
 
     def observe(self, state: PathState | None, boot: Texts, **keys: str | None) -> Self | Unknown | None:
         live = self.file.observe(state)
