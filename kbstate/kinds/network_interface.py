@@ -38,7 +38,7 @@ Route = Annotated[str, AfterValidator(_route)]
 
 @dataclass(frozen=True)
 class Link:
-    """An interface as the kernel has it, without what it gave itself (link-local addresses, own routes)."""
+    """An interface as the kernel has it, without what kernel and DHCP gave it."""
 
     mtu: int
     addresses: tuple[str, ...]
@@ -64,12 +64,13 @@ class Links(Fact[str, Link]):
 
 
 def _link(link: Mapping[str, Any], routes: Sequence[Mapping[str, Any]]) -> Link:
-    every = (info for info in link["addr_info"] if info["scope"] == "global")
+    every = (info for info in link["addr_info"] if info["scope"] == "global" and not info.get("dynamic"))
+    static = [row for row in routes if row["dst"] != "default" and row.get("protocol") not in ("dhcp", "ra")]
     return Link(
         mtu=link["mtu"],
         addresses=tuple(f"{info['local']}/{info['prefixlen']}" for info in every),
         gateways=tuple(row["gateway"] for row in routes if row["dst"] == "default"),
-        routes=tuple(f"{ip_network(row['dst'])} via {row['gateway']}" for row in routes if row["dst"] != "default"),
+        routes=tuple(f"{ip_network(row['dst'])} via {row['gateway']}" for row in static),
     )
 
 
