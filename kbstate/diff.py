@@ -33,7 +33,11 @@ class Differences:
 
 
 def compare(
-    declared: Iterable[Declared], observed: Mapping[str, Observed], ledger: Ledger, hasher: Hasher, replace: frozenset[str]
+    declared: Iterable[Declared],
+    observed: Mapping[str, Observed],
+    ledger: Ledger,
+    hasher: Hasher,
+    replace: frozenset[str],
 ) -> Differences:
     """Every difference between what is declared and what was observed; `replace` names what is to be made anew.
 
@@ -70,7 +74,7 @@ def difference(
     differing = [name for name in fields if before[name] != after[name]]
     action: Action = "replace" if replace or wanted.replacing() & set(differing) else "update"
     cause = _cause(differing, before, after, entry, hasher) if differing else "pending"
-    return _change(item, action, cause, wanted, live, before, after, hasher)
+    return _change(item, action, cause, wanted, live, before=before, after=after)
 
 
 def _whole(
@@ -81,12 +85,12 @@ def _whole(
         after = wanted.projection(wanted.declared(), hasher)
         same = entry is not None and entry.fields == {name: recorded(value) for name, value in after.items()}
         cause: Cause = "new" if entry is None or entry.absent else "drift" if same else "both"
-        return _change(item, "create", cause, wanted, None, None, after, hasher)
+        return _change(item, "create", cause, wanted, None, before=None, after=after)
     assert live is not None
     before = live.projection(live.declared(), hasher)
     cause = "pending" if item.removed or entry is None else "drift" if entry.absent else "pending"
     cause = "new" if entry is None else cause
-    return _change(item, "delete", cause, None, live, before, None, hasher)
+    return _change(item, "delete", cause, None, live, before=before, after=None)
 
 
 def _cause(
@@ -112,9 +116,9 @@ def _change(
     cause: Cause,
     wanted: Resource | None,
     live: Resource | None,
+    *,
     before: dict[str, Json] | None,
     after: dict[str, Json] | None,
-    hasher: Hasher,
 ) -> Change:
     hidden = (wanted.sensitive() if wanted else frozenset()) | (live.sensitive() if live else frozenset())
     change = Change(

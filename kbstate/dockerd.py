@@ -76,7 +76,7 @@ class DockerFact(Fact[A, V]):
 
 
 def everything(object: str, listing: str, mark: str) -> str:
-    """Shell lines that print every object as JSON, a line each after its mark; if one vanishes meanwhile, they look again."""
+    """Shell lines that print every object as JSON, a line each after its mark; they look again if one vanishes."""
     return "\n".join(
         [
             f'n=0; while ids=$({listing}) || exit; [ -n "$ids" ]; do',

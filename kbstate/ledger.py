@@ -66,7 +66,7 @@ class Ledger(BaseModel):
 
 
 def recorded(value: Json) -> str:
-    """A value as the ledger keeps it: canonical JSON, or its hash where it is long. Secrets are keyed digests already."""
+    """A value as the ledger keeps it: canonical JSON, its hash where it is long. Secrets are keyed digests already."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text if len(text) <= 120 else "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
@@ -77,7 +77,7 @@ class LedgerFact(Fact[None, Ledger]):
     def command(self, wanted: Sequence[None]) -> str:
         return f"if [ -e {q(PATH)} ]; then base64 -w0 < {q(PATH)}; fi"
 
-    def process(self, wanted: Sequence[None], output: str) -> Mapping[None, Ledger | None | Unknown]:
+    def process(self, wanted: Sequence[None], output: str) -> Mapping[None, Ledger | Unknown | None]:
         if not output.strip():
             return {None: Ledger()}
         try:

@@ -1,9 +1,9 @@
-"""Whether a running process has taken up its declared files: a restart or reload that is owed is observed, not remembered.
+"""Whether a running process has taken up its declared files: what is owed is observed, not remembered.
 
 After a successful start, restart or reload a stamp is written to `/run` with the identity of the process (a unit's
 InvocationID, a container's id and start) and the digest of the files it loaded. A valid stamp answers. Without one
 (rebooted, restarted by hand, crashed between writing a file and reloading), the files on the host are what the process
-has loaded, unless one of them changed after the process started: then what it loaded is not known, and a reload is owed.
+has loaded, unless one of them changed after it started: then what it loaded is not known, and a reload is owed.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ class Stamps(Fact[str, str]):
     """The stamps by name (`unit/docker.service`, `container/haproxy`): identity and digest, a line each."""
 
     def command(self, wanted: Sequence[str]) -> str:
-        return "\n".join(f"[ -r {q(f'{STAMPS}/{n}')} ] && sed 's|^|'{q(n)}' |' {q(f'{STAMPS}/{n}')}" for n in wanted) + "\ntrue"
+        paths = ((q(name), q(f"{STAMPS}/{name}")) for name in wanted)
+        return "\n".join([*(f"[ -r {path} ] && sed 's|^|'{name}' |' {path}" for name, path in paths), "true"])
 
-    def process(self, wanted: Sequence[str], output: str) -> Mapping[str, str | None | Unknown]:
-        found: dict[str, str | None | Unknown] = dict.fromkeys(wanted)
-        found.update(line.split(" ", 1) for line in output.splitlines() if " " in line)
+    def process(self, wanted: Sequence[str], output: str) -> Mapping[str, str | Unknown | None]:
+        found: dict[str, str | Unknown | None] = dict.fromkeys(wanted)
+        for name, space, stamp in (line.partition(" ") for line in output.splitlines()):
+            if space:
+                found[name] = stamp
         return found
 
 
@@ -52,7 +55,8 @@ def watched(addresses: Iterable[str], lookup: Callable[[str], Resource | None]) 
 
 def _watch(file: Resource) -> Watched:
     content: str | bytes | Secret = getattr(file, "content")  # noqa: B009 - any kind with a path and a content will do
-    data = content.reveal() if isinstance(content, Secret) else content.encode() if isinstance(content, str) else content
+    data = content.reveal() if isinstance(content, Secret) else content
+    data = data.encode() if isinstance(data, str) else data
     digest = hashlib.sha256(data).hexdigest()
     return Watched(path=getattr(file, "path"), expected="" if isinstance(content, Secret) else digest, sha256=digest)  # noqa: B009
 

@@ -16,7 +16,10 @@ from kbstate.shell import feed, q, words
 LARGEST = 4 * 1024 * 1024
 """Bytes of a file whose content is read for a diff; of a larger one only the hash is known."""
 
-TYPES = {"f": "file", "d": "directory", "l": "symlink", "b": "block device", "c": "character device", "p": "fifo", "s": "socket"}
+TYPES = {"f": "file", "d": "directory", "l": "symlink", "p": "fifo", "s": "socket"} | {
+    "b": "block device",
+    "c": "character device",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class PathQuery:
 
 @dataclass(frozen=True)
 class PathState:
-    """What `find -printf` tells of one path. `content` is None where it was not wanted, equal to the expected, or too large."""
+    """What `find -printf` tells of one path.
+
+    `content` is None where it was not wanted, equal to the expected, or too large.
+    """
 
     type: str
     mode: str
@@ -78,9 +84,9 @@ class Paths(Fact[PathQuery, PathState]):
             ]
         return "\n".join([*lines, "true"])
 
-    def process(self, wanted: Sequence[PathQuery], output: str) -> Mapping[PathQuery, PathState | None | Unknown]:
+    def process(self, wanted: Sequence[PathQuery], output: str) -> Mapping[PathQuery, PathState | Unknown | None]:
         first, *rest = output.split("\n")
-        states: dict[str, PathState | None | Unknown] = {}
+        states: dict[str, PathState | Unknown | None] = {}
         for record in base64.b64decode(first).decode("utf-8", "surrogateescape").split("\0")[:-1]:
             kind, mode, uid, gid, user, group, size, changed, path, target = _fields(record, {w.path for w in wanted})
             states[path] = PathState(
@@ -98,7 +104,8 @@ class Paths(Fact[PathQuery, PathState]):
             elif tag == "N":
                 path, _, message = answer.partition(" ")
                 states[_decode(path)] = _not_shown(_decode(message))
-        return {w: _complete(states.get(w.path, Unknown("it vanished while it was read")), w, hashes, contents) for w in wanted}
+        vanished = Unknown("it vanished while it was read")
+        return {w: _complete(states.get(w.path, vanished), w, hashes, contents) for w in wanted}
 
 
 def _fields(record: str, known: set[str]) -> list[str]:
@@ -120,8 +127,8 @@ def _not_shown(message: str) -> Unknown | None:
 
 
 def _complete(
-    state: PathState | None | Unknown, query: PathQuery, hashes: Mapping[str, str], contents: Mapping[str, bytes]
-) -> PathState | None | Unknown:
+    state: PathState | Unknown | None, query: PathQuery, hashes: Mapping[str, str], contents: Mapping[str, bytes]
+) -> PathState | Unknown | None:
     if not isinstance(state, PathState) or query.expected is None or state.type != "file":
         return state
     found = hashes.get(query.path)
@@ -137,7 +144,13 @@ def _complete(
 
 
 def write_file(
-    path: str, content: bytes | Secret, owner: str | None, group: str | None, mode: str | None, validate: str | None = None
+    path: str,
+    content: bytes | Secret,
+    *,
+    owner: str | None,
+    group: str | None,
+    mode: str | None,
+    validate: str | None = None,
 ) -> Iterator[str]:
     """Replace a file whole or not at all: a temporary name beside it with final owner and mode, checked, fsync, rename.
 

@@ -110,8 +110,8 @@ class Fact(ABC, Generic[A, V]):
         """The shell text; every word that comes from a subject quoted by `kbstate.shell.q`."""
 
     @abstractmethod
-    def process(self, wanted: Sequence[A], output: str) -> Mapping[A, V | None | Unknown]:
-        """An answer for each subject: a value, None (absent) or Unknown. Raises ValueError if the output makes no sense."""
+    def process(self, wanted: Sequence[A], output: str) -> Mapping[A, V | Unknown | None]:
+        """An answer for each subject: a value, None (absent) or Unknown. ValueError if the output makes no sense."""
 
     def failed(self, status: int, errors: str) -> Unknown:
         """The reason when the command failed; a fact that knows its program says it better."""
@@ -155,7 +155,7 @@ class Step:
     args: Mapping[str, object] = field(default_factory=dict)
     why: str = ""
     together: str | None = None
-    """The list argument that may be joined with that of the same step of neighbouring changes (one apt run for many)."""
+    """The list argument that may be joined with that of the same step of neighbouring changes (one apt run)."""
 
 
 # --- changes ----------------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ class Resource(BaseModel):
         """The facts that `observe` takes, by the name of its argument."""
         raise NotImplementedError
 
-    def observe(self, *args: Any, **facts: Any) -> Self | None | Unknown:
+    def observe(self, *args: Any, **facts: Any) -> Self | Unknown | None:
         """The live resource made from fact values, None if absent. Called only when no fact is Unknown."""
         raise NotImplementedError
 
@@ -266,6 +266,10 @@ class Resource(BaseModel):
         raise NotImplementedError
 
     # optional
+
+    def parts(self) -> Iterator[Resource]:
+        """Ordinary resources that this one is composed of; they keep their own addresses and are declared with it."""
+        return iter(())
 
     def problems(self) -> Iterator[str]:
         """What is wrong with this declaration; only for desired resources."""
@@ -299,15 +303,15 @@ class Resource(BaseModel):
 
     @classmethod
     def compared(cls) -> tuple[str, ...]:
-        return tuple(
-            name
-            for name, info in cls.model_fields.items()
-            if name not in cls.identity and not any(isinstance(mark, Meta) for mark in info.metadata)
-        )
+        return tuple(name for name in cls.model_fields if name not in cls.identity and not cls._marked(name, Meta))
+
+    @classmethod
+    def _marked(cls, name: str, mark: type[Meta | Unordered | Replaces]) -> bool:
+        return any(isinstance(item, mark) for item in cls.model_fields[name].metadata)
 
     @classmethod
     def replacing(cls) -> frozenset[str]:
-        return frozenset(n for n, info in cls.model_fields.items() if any(isinstance(m, Replaces) for m in info.metadata))
+        return frozenset(name for name in cls.model_fields if cls._marked(name, Replaces))
 
     def declared(self) -> tuple[str, ...]:
         """The compared fields that this resource sets."""
@@ -318,7 +322,7 @@ class Resource(BaseModel):
         result: dict[str, Json] = {}
         for name in fields:
             value = plain(getattr(self, name), hasher)
-            if isinstance(value, list) and any(isinstance(m, Unordered) for m in type(self).model_fields[name].metadata):
+            if isinstance(value, list) and self._marked(name, Unordered):
                 value = sorted(value, key=repr)
             result[name] = value
         return result
@@ -328,10 +332,10 @@ class Resource(BaseModel):
         return frozenset(name for name in self.compared() if _holds_secret(getattr(self, name)))
 
 
-Observed: TypeAlias = Resource | None | Unknown
+Observed: TypeAlias = Resource | Unknown | None
 
 
-def plain(value: object, hasher: Hasher) -> Json:
+def plain(value: object, hasher: Hasher) -> Json:  # noqa: PLR0911 - one line for each type
     """JSON for any value that a field may hold."""
     match value:
         case None | bool() | int() | float() | str():

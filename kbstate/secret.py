@@ -78,7 +78,7 @@ class Secret:
 
 
 class Hasher:
-    """HMAC-SHA256 under the site's `KBSTATE_HASH_KEY`, so that a stored digest does not help to guess a short secret."""
+    """HMAC-SHA256 under the site's `KBSTATE_HASH_KEY`, so that a stored digest does not tell a short secret."""
 
     def __init__(self, key: bytes | None) -> None:
         self._key = key

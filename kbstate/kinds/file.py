@@ -37,7 +37,7 @@ class File(Resource):
             return None
         return "" if isinstance(self.content, Secret) else hashlib.sha256(_bytes(self.content)).hexdigest()
 
-    def observe(self, state: PathState | None) -> Self | None | Unknown:
+    def observe(self, state: PathState | None) -> Self | Unknown | None:
         if state is None:
             return None
         if state.type != "file":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, ClassVar, Self
 
 from pydantic import StringConstraints
 
-from kbstate.resource import AnyRead, Change, Fact, Read, Resource, Step, Unknown
+from kbstate.resource import AnyRead, Change, Fact, Meta, Read, Resource, Step, Unknown
 from kbstate.shell import q
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
@@ -27,8 +28,8 @@ class Packages(Fact[str, PackageState]):
     def command(self, wanted: Sequence[str]) -> str:
         return r"dpkg-query -W -f '${Package}\t${db:Status-Want}\t${db:Status-Status}\t${Version}\n'"
 
-    def process(self, wanted: Sequence[str], output: str) -> Mapping[str, PackageState | None | Unknown]:
-        states: dict[str, PackageState | None | Unknown] = dict.fromkeys(wanted)
+    def process(self, wanted: Sequence[str], output: str) -> Mapping[str, PackageState | Unknown | None]:
+        states: dict[str, PackageState | Unknown | None] = dict.fromkeys(wanted)
         for line in output.splitlines():
             name, want, status, version = line.split("\t")
             if name not in states or status in ("not-installed", "config-files"):
@@ -44,12 +45,19 @@ class TakenAlong(Fact[str, tuple[str, ...]]):
     """The packages that removing one would remove with it. Source: apt-get(8), `--simulate`."""
 
     def command(self, wanted: Sequence[str]) -> str:
-        simulate = "apt-get --simulate -qq remove"
-        return "\n".join(f"echo {q(name)} $({simulate} {q(name)} 2>/dev/null | awk '/^Remv/{{print $2}}')" for name in wanted)
+        simulate = "apt-get --simulate -qq --allow-change-held-packages remove"
+        return "\n".join(f"echo {q(name)} $({simulate} {q(name)} 2>&1 || echo failed)" for name in wanted)
 
-    def process(self, wanted: Sequence[str], output: str) -> Mapping[str, tuple[str, ...] | None | Unknown]:
-        rows = (line.split() for line in output.splitlines())
-        return {name: tuple(other for other in removed if other != name) for name, *removed in rows}
+    def process(self, wanted: Sequence[str], output: str) -> Mapping[str, tuple[str, ...] | Unknown | None]:
+        found: dict[str, tuple[str, ...] | Unknown | None] = {}
+        for name, *words in (line.split() for line in output.splitlines()):
+            removed = tuple(word for mark, word in pairwise(words) if mark in ("Remv", "Purg"))
+            found[name] = tuple(other for other in removed if other != name)
+            if words[-1:] == ["failed"]:
+                # APT does not know a package that is not there and that no source has: then nothing goes with it
+                missing = " ".join(words).endswith(f"Unable to locate package {name} failed")
+                found[name] = () if missing else Unknown(f"what its removal takes along: {' '.join(words[:-1])[:300]}")
+        return found
 
 
 class Package(Resource):
@@ -100,7 +108,7 @@ APT: Mapping[str, object] = {
     "allow_downgrades": True,
     "purge": False,
     "extra_install_args": "--allow-change-held-packages -o DPkg::Lock::Timeout=120",
-    "extra_uninstall_args": "-o DPkg::Lock::Timeout=120",
+    "extra_uninstall_args": "--allow-change-held-packages -o DPkg::Lock::Timeout=120",
 }
 """Every argument of pyinfra's apt.packages, since some of its defaults act."""
 
