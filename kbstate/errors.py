@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 OK = 0
@@ -43,6 +44,14 @@ class DesiredError(KbstateError):
     def __init__(self, message: str, where: Where | None = None) -> None:
         super().__init__(f"{where}: {message}" if where else message)
         self.where = where
+
+
+class DesiredErrors(DesiredError):
+    """Several faults of the desired state, found together: `errors` has them one by one, its text one a line."""
+
+    def __init__(self, errors: Sequence[DesiredError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = tuple(errors)
 
 
 class CredentialError(DesiredError):
