@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 OK = 0
@@ -112,3 +112,16 @@ class InterruptedRun(KbstateError):
     """The run was stopped by a signal between two steps."""
 
     exit_code = INTERRUPTED
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about a word that is not known: the nearest ones, or the few that there are."""
+    from difflib import get_close_matches  # only when something is wrong
+
+    every = list(dict.fromkeys(known))
+    near = get_close_matches(word, every, n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    if not every:
+        return "there is none"
+    return f"there is {', '.join(every[:12])}{' and more' if len(every) > 12 else ''}"
