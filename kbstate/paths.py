@@ -65,8 +65,8 @@ class Paths(Fact[PathQuery, PathState]):
         hashed = [w for w in wanted if w.expected is not None]
         lines = [
             f"set -- {every}",
-            # %y type, %m mode, %C@ ctime; NUL ends a record because a link target may hold anything
-            r"""find "$@" -maxdepth 0 -printf '%y|%m|%U|%G|%u|%g|%s|%C@|%p|%l\0' 2>/dev/null | base64 -w0; echo""",
+            # %y type, %m mode, %C@ ctime; NUL ends path and target because they may hold anything else
+            r"""find "$@" -maxdepth 0 -printf '%y|%m|%U|%G|%u|%g|%s|%C@|%p\0%l\0' 2>/dev/null | base64 -w0; echo""",
             # what find did not show: absent, or not to be read? only stat's message tells
             'for p; do [ -e "$p" ] || [ -L "$p" ] || { e=$(stat -- "$p" 2>&1) || '
             """printf 'N %s %s\\n' "$(printf %s "$p" | base64 -w0)" "$(printf %s "$e" | base64 -w0)"; }; done""",
@@ -75,7 +75,8 @@ class Paths(Fact[PathQuery, PathState]):
             expected = "\n".join(f"{w.expected or '-' * 64}  {w.path}" for w in hashed) + "\n"
             lines += [
                 f"set -- {words(dict.fromkeys(w.path for w in hashed))}",
-                'h=$(find "$@" -maxdepth 0 -type f -exec sha256sum -- {} + 2>/dev/null)',
+                # -z keeps it from escaping backslashes in names
+                r"h=$(find \"$@\" -maxdepth 0 -type f -exec sha256sum -z -- {} + 2>/dev/null | tr '\0' '\n')",
                 """printf '%s\\n' "$h" | sed 's/^/H /'""",
                 f"{{ printf '%s\\n' \"$h\"; printf '%s' {q(expected)}; }} | sort | uniq -u | cut -c67- | sort -u | "
                 'while IFS= read -r p; do if [ -f "$p" ] && [ ! -L "$p" ]; then '
@@ -87,8 +88,9 @@ class Paths(Fact[PathQuery, PathState]):
     def process(self, wanted: Sequence[PathQuery], output: str) -> Mapping[PathQuery, PathState | Unknown | None]:
         first, *rest = output.split("\n")
         states: dict[str, PathState | Unknown | None] = {}
-        for record in base64.b64decode(first).decode("utf-8", "surrogateescape").split("\0")[:-1]:
-            kind, mode, uid, gid, user, group, size, changed, path, target = _fields(record, {w.path for w in wanted})
+        found = _decode(first).split("\0")
+        for record, target in zip(found[:-1:2], found[1::2], strict=True):
+            kind, mode, uid, gid, user, group, size, changed, path = record.split("|", 8)
             states[path] = PathState(
                 TYPES.get(kind, kind), mode.rjust(4, "0"), uid, gid, user, group, int(size), float(changed), target
             )
@@ -106,13 +108,6 @@ class Paths(Fact[PathQuery, PathState]):
                 states[_decode(path)] = _not_shown(_decode(message))
         vanished = Unknown("it vanished while it was read")
         return {w: _complete(states.get(w.path, vanished), w, hashes, contents) for w in wanted}
-
-
-def _fields(record: str, known: set[str]) -> list[str]:
-    """Path and link target may both hold the separator: the path is one that was asked for."""
-    head, rest = record.split("|", 8)[:8], record.split("|", 8)[8]
-    path = max((p for p in known if rest.startswith(p + "|")), key=len)
-    return [*head, path, rest[len(path) + 1 :]]
 
 
 def _decode(text: str) -> str:
@@ -165,32 +160,81 @@ def write_file(
         [
             "set -eu; umask 077",
             f"f={q(path)}",
-            f"t=$(mktemp -p {q(directory)} {q('.' + name[:200] + '.kbXXXXXX')})",
+            f"t=$(mktemp -p {q(directory)} {q(_hidden(name))})",
             """trap 'rm -f -- "$t"' EXIT""",
             feed('cat > "$t"', data).rstrip("\n"),
-            'if [ -f "$f" ] && [ ! -L "$f" ]; then chown --reference="$f" -- "$t"; chmod --reference="$f" -- "$t"; '
-            f'else chown 0:0 -- "$t"; chmod {fresh_mode} -- "$t"; fi',
+            f'm={fresh_mode}; o=0:0; if [ -f "$f" ] && [ ! -L "$f" ]; then '
+            'm=$(stat -c %a -- "$f"); o=$(stat -c %u:%g -- "$f"); fi',
+            'chown "$o" -- "$t"',
             f'chown {q(f"{owner or str()}:{group or str()}")} -- "$t"' if owner or group else ":",
-            f'chmod {q(mode)} -- "$t"' if mode else ":",
+            f"m={mode}" if mode else ":",
+            'chmod "$m" -- "$t"',  # after chown, which takes setuid away
             check,
             f'sync -- "$t"; mv -fT -- "$t" "$f"; sync -- {q(directory)}; trap - EXIT',
         ]
     )
 
 
+def _hidden(name: str) -> str:
+    """A template for mktemp(1) beside a file of this name, within the 255 bytes that a name may have."""
+    return f".{name.encode()[:200].decode(errors='ignore')}.kbXXXXXX"
+
+
 def set_attributes(path: str, owner: str | None, group: str | None, mode: str | None) -> Iterator[str]:
-    """Owner, group and mode of what is there, never through a symlink; mode last, since chown clears setuid."""
-    script = ["set -eu"]
+    """Owner, group and mode of what is there, never through a symlink.
+
+    Of a directory chmod(1) takes setuid and setgid away only if told by five digits; chown(1) takes them away unasked.
+    """
+    script = ["set -eu", f"f={q(path)}; m=0{mode}" if mode else f'f={q(path)}; m=0$(stat -c %04a -- "$f")']
+    script.append('[ ! -L "$f" ] || { printf "%s is a symlink\\n" "$f" >&2; exit 1; }')
     if owner or group:
-        script.append(f"chown -h {q(f'{owner or str()}:{group or str()}')} -- {q(path)}")
-    if mode:
-        script.append(f"chmod {q(mode)} -- {q(path)}")
-    yield "\n".join(script)
+        script.append(f'chown -h {q(f"{owner or str()}:{group or str()}")} -- "$f"')
+    yield "\n".join([*script, 'chmod "$m" -- "$f"'])
 
 
 def remove_file(path: str) -> Iterator[str]:
     """Remove a file or symlink; refuses a directory."""
-    yield f"rm -f -- {q(path)}; sync -- {q(PurePosixPath(path).parent)}"
+    yield f"set -eu\nrm -f -- {q(path)}\nsync -- {q(PurePosixPath(path).parent)}"
+
+
+def make_directory(path: str, owner: str | None, group: str | None, mode: str | None) -> Iterator[str]:
+    """Make a directory below one that is there; unless given root, root and 0755. Nobody gets in before all is set."""
+    above = q(PurePosixPath(path).parent)
+    yield "\n".join(
+        [
+            "set -eu; umask 077",
+            f'[ -d {above} ] || {{ printf "%s is not there: declare Directory for it\\n" {above} >&2; exit 1; }}',
+            f"mkdir -- {q(path)}",
+            *set_attributes(path, owner or "root", group or "root", mode or "0755"),
+            f"sync -- {above}",
+        ]
+    )
+
+
+def remove_directory(path: str) -> Iterator[str]:
+    """Remove an empty directory, or say what is in it."""
+    yield "\n".join(
+        [
+            f"set -eu; d={q(path)}",
+            'e=$(ls -A -- "$d" | head -n 3 | tr "\\n" " ")',
+            '[ -z "$e" ] || { printf "%s is not empty: it holds %s\\n" "$d" "$e" >&2; exit 1; }',
+            'rmdir -- "$d"',
+        ]
+    )
+
+
+def make_symlink(path: str, target: str) -> Iterator[str]:
+    """Put a symlink there in one rename, in the place of an old one but of nothing else."""
+    directory, name = q(PurePosixPath(path).parent), PurePosixPath(path).name
+    yield "\n".join(
+        [
+            f"set -eu; f={q(path)}",
+            '[ -L "$f" ] || [ ! -e "$f" ] || { printf "%s is there and is no symlink\\n" "$f" >&2; exit 1; }',
+            f"d=$(mktemp -d -p {directory} {q(_hidden(name))})",
+            """trap 'rm -rf -- "$d"' EXIT""",
+            f'ln -s -- {q(target)} "$d/link"; mv -fT -- "$d/link" "$f"; sync -- {directory}',
+        ]
+    )
 
 
 def parents(path: str) -> Iterator[str]:

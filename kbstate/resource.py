@@ -56,8 +56,8 @@ def _absolute(path: str) -> str:
 
 
 def _line(text: str) -> str:
-    if any(ord(c) < 32 or ord(c) == 127 for c in text):
-        raise ValueError("must not contain control characters or line breaks")
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in text):
+        raise ValueError("must not contain control characters, line breaks or what is not UTF-8")
     return text
 
 
