@@ -55,14 +55,15 @@ class Ledger(BaseModel):
 
     format_version: Literal["1"] = "1"
     entries: dict[str, Entry] = Field(default_factory=dict)
-    intents: tuple[str, ...] = ()
-    """Addresses that a run was about to create: if it was killed, they are ours all the same."""
+    intents: dict[str, Entry] = Field(default_factory=dict)
+    """What the last run was about to create: if it was killed, it is ours all the same. Without fields."""
     runs: tuple[Run, ...] = ()
 
     def moved(self, names: Mapping[str, str]) -> Ledger:
         """The same ledger with renamed addresses (`moved` of the host), old → new."""
         entries = {names.get(a, a): e for a, e in self.entries.items()}
-        return self.model_copy(update={"entries": entries})
+        intents = {names.get(a, a): e for a, e in self.intents.items()}
+        return self.model_copy(update={"entries": entries, "intents": intents})
 
 
 def recorded(value: Json) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from pydantic_core import CoreSchema, core_schema
@@ -11,6 +12,8 @@ from pydantic_core import CoreSchema, core_schema
 from kbstate.errors import CredentialError
 
 MASK = "(sensitive)"
+SHORTEST = 4
+"""Characters of a piece of a secret that is looked for in what programs say."""
 
 
 class Secret:
@@ -19,12 +22,14 @@ class Secret:
     A secret read back from a stored observation is *sealed*: only its keyed digest is known.
     """
 
-    __slots__ = ("_label", "_sealed", "_value")
+    __slots__ = ("_label", "_parts", "_sealed", "_value")
 
-    def __init__(self, value: str | bytes, label: str = "secret") -> None:
+    def __init__(self, value: str | bytes, label: str = "secret", parts: Iterable[Secret] = ()) -> None:
+        """`parts` are the secrets that went into it, where the rest of it would be no secret by itself."""
         self._value: bytes | None = value.encode() if isinstance(value, str) else value
         self._sealed: str | None = None
         self._label = label
+        self._parts = tuple(parts)
 
     @classmethod
     def sealed(cls, digest: str) -> Secret:
@@ -41,6 +46,18 @@ class Secret:
         if self._value is None:
             raise ValueError("a sealed secret has no value")
         return self._value
+
+    def hide_in(self, text: str) -> str:
+        """The text without the secret in it: what a program said of a file must not tell what was in the file."""
+        if self._parts:
+            for part in self._parts:
+                text = part.hide_in(text)
+            return text
+        whole = (self._value or b"").decode(errors="replace")
+        for piece in sorted({whole, *whole.split()}, key=len, reverse=True):
+            if len(piece) >= SHORTEST:
+                text = text.replace(piece, MASK)
+        return text
 
     def digest(self, hasher: Hasher) -> str:
         return self._sealed if self._sealed is not None else hasher.digest(self.reveal())
