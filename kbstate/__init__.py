@@ -1,0 +1,96 @@
+"""The names that a desired file needs, each imported when it is first used: `import kbstate` itself costs nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kbstate.checks import Check as Check
+    from kbstate.checks import ContainerCheck as ContainerCheck
+    from kbstate.checks import HaproxyCheck as HaproxyCheck
+    from kbstate.checks import PortCheck as PortCheck
+    from kbstate.checks import Verdict as Verdict
+    from kbstate.content import from_file as from_file
+    from kbstate.content import template as template
+    from kbstate.desired import Host as Host
+    from kbstate.desired import Site as Site
+    from kbstate.inventory import Inventory as Inventory
+    from kbstate.inventory import Server as Server
+    from kbstate.kinds.dropin import DropIn as DropIn
+    from kbstate.kinds.file import File as File
+    from kbstate.kinds.firewall import Firewall as Firewall
+    from kbstate.kinds.hostname import Hostname as Hostname
+    from kbstate.kinds.hosts import HostsFile as HostsFile
+    from kbstate.kinds.image import Image as Image
+    from kbstate.kinds.kernel_module import KernelModule as KernelModule
+    from kbstate.kinds.mount import Mount as Mount
+    from kbstate.kinds.network_interface import NetworkInterface as NetworkInterface
+    from kbstate.kinds.package import Package as Package
+    from kbstate.kinds.resolver import Resolver as Resolver
+    from kbstate.kinds.service import Service as Service
+    from kbstate.kinds.swap import Swap as Swap
+    from kbstate.kinds.sysctl import Sysctl as Sysctl
+    from kbstate.kinds.time_sync import TimeSync as TimeSync
+    from kbstate.kinds.timezone import Timezone as Timezone
+    from kbstate.kinds.unit import Unit as Unit
+    from kbstate.nft import Allow as Allow
+    from kbstate.resource import Resource as Resource
+    from kbstate.secret import Secret as Secret
+
+    __version__: str
+
+NAMES: dict[str, str] = {
+    "Allow": "kbstate.nft",
+    "Check": "kbstate.checks",
+    "ContainerCheck": "kbstate.checks",
+    "DropIn": "kbstate.kinds.dropin",
+    "File": "kbstate.kinds.file",
+    "Firewall": "kbstate.kinds.firewall",
+    "HaproxyCheck": "kbstate.checks",
+    "Host": "kbstate.desired",
+    "Hostname": "kbstate.kinds.hostname",
+    "HostsFile": "kbstate.kinds.hosts",
+    "Image": "kbstate.kinds.image",
+    "Inventory": "kbstate.inventory",
+    "KernelModule": "kbstate.kinds.kernel_module",
+    "Mount": "kbstate.kinds.mount",
+    "NetworkInterface": "kbstate.kinds.network_interface",
+    "Package": "kbstate.kinds.package",
+    "PortCheck": "kbstate.checks",
+    "Resolver": "kbstate.kinds.resolver",
+    "Resource": "kbstate.resource",
+    "Secret": "kbstate.secret",
+    "Server": "kbstate.inventory",
+    "Service": "kbstate.kinds.service",
+    "Site": "kbstate.desired",
+    "Swap": "kbstate.kinds.swap",
+    "Sysctl": "kbstate.kinds.sysctl",
+    "TimeSync": "kbstate.kinds.time_sync",
+    "Timezone": "kbstate.kinds.timezone",
+    "Unit": "kbstate.kinds.unit",
+    "Verdict": "kbstate.checks",
+    "from_file": "kbstate.content",
+    "template": "kbstate.content",
+}
+"""Where each name is defined; the same names are imported above for type checkers and editors."""
+
+__all__ = sorted(NAMES)  # noqa: PLE0605 - a list all the same
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in NAMES:
+        value: object = getattr(import_module(NAMES[name]), name)
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("kbstate")
+    else:
+        raise AttributeError(f"module 'kbstate' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *NAMES]

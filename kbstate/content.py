@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from types import SimpleNamespace
 from pydantic import BaseModel
 
 from kbstate.errors import DesiredError, Where
-from kbstate.resource import PACKAGE
+from kbstate.faults import caller, shown
 from kbstate.secret import MASK, Secret
 
 LARGEST = 64 * 1024 * 1024
@@ -28,9 +27,9 @@ def from_file(path: str | Path) -> str | bytes:
         with file.open("rb") as opened:
             data = opened.read(LARGEST + 1)
     except OSError as error:
-        raise DesiredError(f"{file} cannot be read: {error.strerror}", caller) from None
+        raise DesiredError(f"{shown(str(file))} cannot be read: {error.strerror}", caller) from None
     if len(data) > LARGEST:
-        raise DesiredError(f"{file} is larger than {LARGEST} bytes: it cannot be declared", caller)
+        raise DesiredError(f"{shown(str(file))} is larger than {LARGEST} bytes: it cannot be declared", caller)
     try:
         return data if b"\0" in data else data.decode()
     except UnicodeDecodeError:
@@ -45,24 +44,21 @@ def template(path: str | Path, **values: object) -> str | Secret:
     """
     file, caller = _beside(path)
     if not file.is_file():
-        raise DesiredError(f"there is no template {file}", caller)
+        raise DesiredError(f"there is no template {shown(str(file))}", caller)
     secrets: list[str] = []
     rendered = _rendered(file, values, secrets)
     if isinstance(rendered, DesiredError):
         raise rendered  # raised here and not where it was caught: what went wrong may hold a secret
     if any(secrets) and MASK in rendered:
         message = "a secret reached a filter only in the template: pass the secret itself as a value"
-        raise DesiredError(message, Where(str(file), 1))
+        raise DesiredError(message, Where(shown(str(file)), 1))
     return Secret(rendered, file.name) if secrets else rendered
 
 
 def _beside(path: str | Path) -> tuple[Path, Where]:
     """The path as seen from the file that called this package, and the place of the call."""
-    frame = sys._getframe(1)
-    while frame.f_back and frame.f_code.co_filename.startswith(PACKAGE):
-        frame = frame.f_back
-    caller = Where(frame.f_code.co_filename, frame.f_lineno)
-    return Path(caller.file).parent / path, caller
+    where = caller()
+    return Path(where.file).parent / path, Where(shown(where.file), where.line)
 
 
 def _rendered(file: Path, values: Mapping[str, object], secrets: list[str]) -> str | DesiredError:
@@ -102,10 +98,10 @@ def _place(error: Exception, file: Path) -> Where:
     """Jinja2 gives its frames the lines of the template; what does not parse says its line itself."""
     line = getattr(error, "lineno", None)
     if isinstance(line, int):
-        return Where(getattr(error, "filename", None) or str(file), line)
+        return Where(shown(getattr(error, "filename", None) or str(file)), line)
     frames = [(frame.f_code.co_filename, number) for frame, number in walk_tb(error.__traceback__)]
-    inside = [Where(name, number) for name, number in frames if Path(name).is_relative_to(file.parent)]
-    return inside[-1] if inside else Where(str(file), 1)
+    inside = [Where(shown(name), number) for name, number in frames if Path(name).is_relative_to(file.parent)]
+    return inside[-1] if inside else Where(shown(str(file)), 1)
 
 
 def _opened(value: object, secrets: list[str]) -> object:

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from kbstate.errors import CredentialError, Where, meant
+from kbstate.faults import shown
 from kbstate.secret import Secret
 
 LARGEST = 1024 * 1024
@@ -49,7 +50,7 @@ class Credentials:
             data = self._read(file)
             if data is None:
                 return None
-            values = parse(data, str(self.path / file))
+            values = parse(data, shown(str(self.path / file)))
             self._files[file] = {name: Secret(value, f"{file}: {name}") for name, value in values.items()}
         secret = self._files[file].get(key)
         if secret is not None and not secret.reveal():

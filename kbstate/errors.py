@@ -45,13 +45,22 @@ class DesiredError(KbstateError):
         super().__init__(f"{where}: {message}" if where else message)
         self.where = where
 
+    @property
+    def errors(self) -> tuple[DesiredError, ...]:
+        """The faults one by one: this one, or those that were found together."""
+        return (self,)
+
 
 class DesiredErrors(DesiredError):
-    """Several faults of the desired state, found together: `errors` has them one by one, its text one a line."""
+    """Several faults of the desired state, found together; its text has one a line."""
 
     def __init__(self, errors: Sequence[DesiredError]) -> None:
         super().__init__("\n".join(str(error) for error in errors))
-        self.errors = tuple(errors)
+        self._errors = tuple(errors)
+
+    @property
+    def errors(self) -> tuple[DesiredError, ...]:
+        return self._errors
 
 
 class CredentialError(DesiredError):

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, PrivateAttr, StringConstraints, ValidationError
 
 from kbstate.errors import DesiredError, DesiredErrors, Where, meant
+from kbstate.faults import shown
 from kbstate.resource import Account
 
 COLUMNS: dict[str, str] = {
@@ -95,7 +96,7 @@ class Inventory:
                 data = file.read(LARGEST + 1)
         except OSError as error:
             raise DesiredError(f"the inventory {path} cannot be read: {error.strerror}") from None
-        return cls(parse(data, str(path)), path)
+        return cls(parse(data, shown(str(path))), path)
 
     def __iter__(self) -> Iterator[Server]:
         return iter(self.servers)
