@@ -67,16 +67,17 @@ class Paths(Fact[PathQuery, PathState]):
             f"set -- {every}",
             # %y type, %m mode, %C@ ctime; NUL ends path and target because they may hold anything else
             r"""find "$@" -maxdepth 0 -printf '%y|%m|%U|%G|%u|%g|%s|%C@|%p\0%l\0' 2>/dev/null | base64 -w0; echo""",
-            # what find did not show: absent, or not to be read? only stat's message tells
-            'for p; do [ -e "$p" ] || [ -L "$p" ] || { e=$(stat -- "$p" 2>&1) || '
-            """printf 'N %s %s\\n' "$(printf %s "$p" | base64 -w0)" "$(printf %s "$e" | base64 -w0)"; }; done""",
+            # what find did not show: absent, or not to be read? stat's messages tell, a line for each in their order
+            """gone() { for p; do [ -e "$p" ] || [ -L "$p" ] || printf '%s\\0' "$p"; done; }""",
+            'printf \'N %s %s\\n\' "$(gone "$@" | base64 -w0)" '
+            '"$(gone "$@" | xargs -0 -r stat -- 2>&1 >/dev/null | base64 -w0)"',
         ]
         if hashed:
             expected = "\n".join(f"{w.expected or '-' * 64}  {w.path}" for w in hashed) + "\n"
             lines += [
                 f"set -- {words(dict.fromkeys(w.path for w in hashed))}",
                 # -z keeps it from escaping backslashes in names
-                r"h=$(find \"$@\" -maxdepth 0 -type f -exec sha256sum -z -- {} + 2>/dev/null | tr '\0' '\n')",
+                """h=$(find "$@" -maxdepth 0 -type f -exec sha256sum -z -- {} + 2>/dev/null | tr '\\0' '\\n')""",
                 """printf '%s\\n' "$h" | sed 's/^/H /'""",
                 f"{{ printf '%s\\n' \"$h\"; printf '%s' {q(expected)}; }} | sort | uniq -u | cut -c67- | sort -u | "
                 'while IFS= read -r p; do if [ -f "$p" ] && [ ! -L "$p" ]; then '
@@ -104,8 +105,9 @@ class Paths(Fact[PathQuery, PathState]):
                 path, _, data = answer.partition(" ")
                 contents[_decode(path)] = base64.b64decode(data)
             elif tag == "N":
-                path, _, message = answer.partition(" ")
-                states[_decode(path)] = _not_shown(_decode(message))
+                gone, _, messages = answer.partition(" ")
+                pairs = zip(_decode(gone).split("\0")[:-1], _decode(messages).splitlines(), strict=True)
+                states.update((path, _not_shown(message)) for path, message in pairs)
         vanished = Unknown("it vanished while it was read")
         return {w: _complete(states.get(w.path, vanished), w, hashes, contents) for w in wanted}
 

@@ -1,4 +1,4 @@
-"""Observations as a file: what `kbstate collect` writes and `kbstate plan --observed` reads, secrets as keyed digests."""
+"""Observations as a file: written by `kbstate collect`, read by `plan --observed`; secrets as keyed digests."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class OtherKey(Exception):
     """A digest that cannot be compared."""
 
 
-def _encode(value: object, hasher: Hasher) -> Any:
+def _encode(value: object, hasher: Hasher) -> Any:  # noqa: PLR0911 - a case each
     """JSON for a field, with marks for what JSON does not have."""
     match value:
         case Secret():
