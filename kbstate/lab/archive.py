@@ -1,4 +1,4 @@
-"""The Debian archive that this machine itself uses: read from its apt configuration, so that no name is written here."""
+"""The Debian archive that this machine uses: read from its apt configuration, so that no name is written here."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def _deb822(text: str) -> list[tuple[str, str]]:
     """(URI, suites) of every stanza of a .sources file."""
     found = []
     for stanza in text.split("\n\n"):
-        fields = dict(
-            (line.partition(":")[0].strip().lower(), line.partition(":")[2].strip())
+        fields = {
+            line.partition(":")[0].strip().lower(): line.partition(":")[2].strip()
             for line in stanza.splitlines()
             if ":" in line and not line.startswith("#")
-        )
+        }
         found += [(uri, fields.get("suites", "")) for uri in fields.get("uris", "").split()]
     return found
 
@@ -57,12 +57,22 @@ def archive_uri() -> str:
 
 def archive_host() -> str:
     """The host name of the archive; inside a lab it means the lab's mirror."""
-    return urlsplit(archive_uri()).netloc
+    return urlsplit(archive_uri()).hostname or ""
+
+
+def archive_port() -> int:
+    """The TCP port at which the lab's mirror answers: the one that the hosts' sources ask."""
+    return urlsplit(host_uri()).port or 80
+
+
+def host_uri() -> str:
+    """The archive as the hosts name it: without TLS, for the mirror has no certificate and apt checks signatures."""
+    return "http" + archive_uri().removeprefix("https").removeprefix("http")
 
 
 def sources_list(uri: str | None = None) -> str:
-    """The stock sources of a Debian host."""
-    uri = uri or archive_uri()
+    """The stock sources of a Debian host, from another place where one is named."""
+    uri = uri or host_uri()
     return (
         f"deb {uri} {SUITE} {COMPONENTS}\n"
         f"deb {uri} {SUITE}-updates {COMPONENTS}\n"

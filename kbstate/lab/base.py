@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kbstate.lab.archive import SUITE, sources_list
+from kbstate.lab.archive import SUITE, archive_uri, sources_list
 from kbstate.lab.pieces import Piece, source
-from kbstate.lab.processes import call
+from kbstate.lab.processes import contained
 
 _EXTRA = ("systemd", "systemd-sysv", "dbus", "libpam-systemd", "openssh-server", "sudo", "ca-certificates")
 _EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
@@ -26,9 +26,9 @@ def _build(where: Path) -> None:
     options += ["--aptopt=Acquire::Check-Valid-Until false", "--aptopt=Acquire::Languages none"]
     hook = where / "users.sh"
     hook.write_text(_USERS)
-    options += [f"--customize-hook=sh {hook} \"$1\""]
+    options += [f'--customize-hook=sh {hook} "$1"']
     argv = ["mmdebstrap", "--quiet", "--mode=root", "--variant=important", f"--include={','.join(_EXTRA)}", *options]
-    call([*argv, SUITE, root, "-"], input=sources_list())
+    contained([*argv, SUITE, root, "-"], input=sources_list(archive_uri()))
     hook.unlink()
     for pattern in ("etc/machine-id", "var/lib/dbus/machine-id", "etc/ssh/ssh_host_*", "etc/hostname"):
         for file in root.glob(pattern):

@@ -75,6 +75,18 @@ def join(name: str) -> None:
         (directory / "cgroup.procs").write_text("0")
 
 
+def members(name: str) -> set[int]:
+    """The processes in this group and in those below it."""
+    found: set[int] = set()
+    for hierarchy in hierarchies():
+        for top, _, _ in os.walk(hierarchy.mountpoint / name):
+            try:
+                found.update(map(int, (Path(top) / "cgroup.procs").read_text().split()))
+            except OSError:  # removed meanwhile
+                pass
+    return found
+
+
 def _remove(directory: Path) -> bool:
     try:
         directory.rmdir()

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -17,7 +18,7 @@ from kbstate.lab.inventory import HostSpec
 from kbstate.lab.layers import piece
 from kbstate.lab.pieces import obtain
 from kbstate.lab.places import discard, labs_dir, locked, read_json, write_json
-from kbstate.lab.processes import alive, daemon, identity, kill, until
+from kbstate.lab.processes import alive, daemon, identity, kill, marked, until
 from kbstate.lab.roles import Role, role
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -79,11 +80,14 @@ class Host:
 
     # Life
 
-    def create(self, login_key: str) -> None:
-        """Make its disk, unless it exists; what an interruption left half made is thrown away."""
+    def create(self, login: Path) -> bool:
+        """Make its disk, unless it exists; what an interruption left half made is thrown away. True when made now.
+
+        `login` is the private SSH key whose public half opens the host's logins.
+        """
         with self._locked():
             if self.state != "absent":
-                return
+                return False
             self._destroy()
             self.home.mkdir(parents=True)
             for name in ("upper", "work"):
@@ -91,12 +95,23 @@ class Host:
             layers = [obtain(base()) / "root"]
             if self.role.layer:
                 layers.insert(0, obtain(piece(self.role.layer)) / "root")
-            disk = seed.Seed(self.spec, self.home / "upper", layers)
-            host_key = seed.furnish(disk, login_key)
+            disk = seed.Seed(self.spec, self.home / "upper", layers, login)
+            host_key = seed.furnish(disk)
             if self.role.furnish:
                 self.role.furnish(disk)
             recorded = {"layers": [str(layer) for layer in layers], "binds": self.role.binds, "host_key": host_key}
             write_json(self.home / "host.json", recorded)
+            return True
+
+    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+        """Write one of root's files from outside, on a running host or on the disk of one that is off."""
+        with self._locked():
+            if self.init is None:
+                layers = [Path(layer) for layer in read_json(self.home / "host.json")["layers"]]
+                seed.Seed(self.spec, self.home / "upper", layers, Path()).file(path, text, mode)
+                return
+        script = 'umask 077; mkdir -p "${1%/*}"; cat > "$1.new"; chmod "$2" "$1.new"; mv -f "$1.new" "$1"'
+        self.run(["/bin/sh", "-c", script, "sh", path, f"{mode:o}"], input=text)
 
     def power_on(self) -> None:
         """Start it, if it is off; does not wait for it."""
@@ -112,7 +127,7 @@ class Host:
             (self.home / stale).unlink(missing_ok=True)
         log = self.home / "supervisor.log"
         daemon("kbstate.lab.supervisor", self.lab, self.name, mark=self.home, log=log)
-        if not until(lambda: (self.home / "supervisor").exists(), 20):
+        if not until((self.home / "supervisor").exists, 20):
             raise LabError(f"{self.name} cannot be started: its supervisor does not run, see {log}")
 
     def power_off(self) -> None:
@@ -126,6 +141,8 @@ class Host:
             kill(supervisor)
         if init:
             kill(init)  # the death of its supervisor kills it already
+        for pid in [*marked(self.home), *cgroups.members(cgroups.group(self.lab, self.name))]:
+            kill(pid)  # what an interruption left without either
         for stale in ("init", "ready", "supervisor"):
             (self.home / stale).unlink(missing_ok=True)
 
@@ -189,7 +206,8 @@ class Host:
         if init is None:
             raise LabError(f"{self.name} is {self.state}: `kbstate lab power {self.name} on` starts it")
         inside = ["runuser", "-u", user, "--", *argv] if user else list(argv)
-        environment = [f"PATH={_PATH}", f"HOME={self._home_of(user)}", "LANG=C.UTF-8", "TERM=xterm"]
+        environment = [f"PATH={_PATH}", f"HOME={self._home_of(user)}", "LANG=C.UTF-8", f"TERM={_terminal()}"]
+        environment += [f"USER={user or 'root'}", *(f"{name}={value}" for name, value in self.role.environment.items())]
         nsenter = [shutil.which("nsenter") or "nsenter", "--target", str(init), *_NAMESPACES]
         return [*nsenter, "--", "/usr/bin/env", "-i", *environment, *inside]
 
@@ -207,17 +225,26 @@ class Host:
     ) -> CompletedProcess[str]:
         """Run a program, or a text as a shell script, in the host: out of band, so also without SSH or network."""
         argv = ["/bin/bash", "-c", command] if isinstance(command, str) else list(command)
-        kept = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
-        done: CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]
-            self.enter(argv, user), capture_output=True, text=True, errors="replace", timeout=timeout, **kept
+        done = subprocess.run(
+            self.enter(argv, user),
+            input=input or "",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
         )
         if check and done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise LabError(f"{self.name}: {argv[-1]!r} ended with {done.returncode}: {' / '.join(said[-5:])}")
         return done
 
-    def _locked(self):  # type: ignore[no-untyped-def]
+    def _locked(self) -> AbstractContextManager[None]:
         return locked(labs_dir() / self.lab / "locks" / self.name)
+
+
+def _terminal() -> str:
+    return os.environ.get("TERM") or "dumb"
 
 
 def execute(argv: Sequence[str]) -> None:

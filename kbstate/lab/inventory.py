@@ -8,6 +8,7 @@ from kbstate.lab.errors import LabError
 
 PRIVATE_BITS = 16
 PUBLIC_BITS = 24
+INFRA = "infra"
 INFRA_ADDRESS = "10.0.0.2"
 CONTROLLER = "install-01"
 
@@ -35,12 +36,13 @@ def _all() -> list[HostSpec]:
     hosts += [HostSpec(f"queue-{n:02}", f"10.0.0.{125 + n}", role="queue") for n in (1, 2, 3)]
     hosts += [HostSpec(f"haproxy-{n:02}", f"10.0.0.{10 + n}", f"203.0.113.{10 + n}") for n in (1, 2)]
     hosts += [HostSpec(f"bare-{n:02}", f"10.0.0.{30 + n}", f"203.0.113.{30 + n}") for n in range(1, 10)]
+    hosts += [HostSpec(f"dock-{n:02}", f"10.0.0.{40 + n}", f"203.0.113.{40 + n}", role="docker") for n in range(1, 5)]
     hosts += [HostSpec("client-01", "10.0.0.200"), HostSpec("outsider-01", public="203.0.113.50")]
     return hosts
 
 
 HOSTS: dict[str, HostSpec] = {host.name: host for host in _all()}
-_ON_DEMAND = ("bare-", "client-", "outsider-")
+_ON_DEMAND = ("bare-", "dock-", "client-", "outsider-")
 DEFAULT: tuple[str, ...] = tuple(name for name in HOSTS if not name.startswith(_ON_DEMAND))
 """The hosts of a plain `up`: the controller, the upstreams and the two load balancers."""
 

@@ -12,7 +12,7 @@ from kbstate.lab.base import base
 from kbstate.lab.mirror import mirror
 from kbstate.lab.pieces import Piece, obtain, source
 from kbstate.lab.places import discard
-from kbstate.lab.processes import call
+from kbstate.lab.processes import contained
 
 _INSIDE = """
 set -eu
@@ -53,8 +53,7 @@ def _enter(root: Path, mounts: list[str], script: str) -> None:
         f"mount -t tmpfs -o mode=1777 tmpfs {root}/tmp",
         f"exec chroot {root} /bin/sh -c {shlex.quote(script)}",
     ]
-    unshare = ["unshare", "--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child"]
-    call([*unshare, "/bin/sh", "-c", "\n".join(outside)])
+    contained(["unshare", "--net", "/bin/sh", "-c", "\n".join(outside)])
 
 
 def _build(layer: Layer, where: Path) -> None:
@@ -69,8 +68,9 @@ def _build(layer: Layer, where: Path) -> None:
         f"mount -t overlay overlay -o lowerdir={lower},upperdir={where}/root,workdir={scratch}/work {root}",
         f"mount -t tmpfs tmpfs {root}/mnt",
     ]
-    for name, origin in [("supplies", scratch / "supplies"), *((path.name, path) for path in tree.iterdir())]:
-        mounts.append(f"mkdir {root}/mnt/{name} && mount --bind {origin} {root}/mnt/{name}")
+    for origin in [scratch / "supplies", *(path for path in tree.iterdir() if path.is_dir())]:
+        place = f"{root}/mnt/{origin.name}"
+        mounts.append(f"mkdir {place} && mount --bind {origin} {place}")
     mounts.append(f"cp {scratch}/lab.list {root}/mnt/")
     install = f"apt update\napt install --no-install-recommends {shlex.join(layer.packages)}\n"
     _enter(root, mounts, _INSIDE + layer.before + "\n" + install + layer.after + _AFTER)

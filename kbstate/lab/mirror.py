@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from kbstate.lab import packages
-from kbstate.lab.archive import archive_uri
+from kbstate.lab.archive import archive_uri, sources_list
 from kbstate.lab.base import base
 from kbstate.lab.errors import LabError
 from kbstate.lab.pieces import Piece, obtain, source
@@ -25,12 +25,17 @@ class _Apt:
     """apt-get of this machine, acting as if it were on a host made of the base."""
 
     def __init__(self, root: Path, scratch: Path) -> None:
+        scratch.mkdir(parents=True)
+        sources, nothing = scratch / "sources.list", scratch / "nothing"
+        sources.write_text(sources_list(archive_uri()))
+        nothing.touch()
         self.archives, self.lists = scratch / "cache/archives", scratch / "state/lists"
         self.empty = scratch / "empty"
         for directory in (self.archives, self.lists, self.empty):
             (directory / "partial").mkdir(parents=True)
         options = {
             "Dir::Etc": root / "etc/apt",
+            "Dir::Etc::SourceList": sources,
             "Dir::State": scratch / "state",
             "Dir::State::status": root / "var/lib/dpkg/status",
             "Dir::Cache": scratch / "cache",
@@ -42,6 +47,7 @@ class _Apt:
             "APT::Get::List-Cleanup": "false",
             "Debug::NoLocking": "1",
         }
+        self.from_nothing = f"Dir::State::status={nothing}"
         self._argv = ["apt-get", "-qq", "-y"]
         for key, value in options.items():
             self._argv += ["-o", f"{key}={value}"]
@@ -69,13 +75,31 @@ def _requests() -> list[list[str]]:
     return [*requests, ["dist-upgrade"]]
 
 
+def _place(apt: _Apt, where: Path, found: dict[str, str]) -> None:
+    for name, path in found.items():
+        place = where / path
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.link(apt.archives / name, place)
+
+
 def _add_pool(apt: _Apt, where: Path) -> None:
     for request in _requests():
-        for name, path in apt.fetch(*request).items():
-            place = where / path
-            if not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.link(apt.archives / name, place)
+        _place(apt, where, apt.fetch(*request))
+
+
+def _add_closures(apt: _Apt, where: Path) -> None:
+    """The packages of images, each with all that it needs on an empty disk, and the list of them."""
+    for package in packages.IMAGE_PACKAGES:
+        found = apt.fetch("-o", apt.from_nothing, "--no-install-recommends", "install", package)
+        _place(apt, where, found)
+        (where / f"{package}.closure").write_text("".join(f"{path}\n" for path in sorted(found.values())))
+
+
+def closure(package: str) -> list[Path]:
+    """The package files that an image of this package is made of."""
+    tree = obtain(mirror())
+    return [tree / line for line in (tree / f"{package}.closure").read_text().splitlines()]
 
 
 def _index_digest(release: str) -> str:
@@ -103,6 +127,7 @@ def _build(where: Path) -> None:
     apt = _Apt(obtain(base()) / "root", scratch)
     apt.update()
     _add_pool(apt, where)
+    _add_closures(apt, where)
     site = "{0.scheme}://{0.netloc}".format(urlsplit(archive_uri()))
     releases = sorted(apt.lists.glob("*_InRelease"))
     if not releases:

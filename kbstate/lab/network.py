@@ -6,10 +6,12 @@ No interface of the lab is ever in the machine's own namespace, so no packet for
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from kbstate.lab.errors import LabError
 from kbstate.lab.inventory import HostSpec
+from kbstate.lab.places import cache_dir, locked
 from kbstate.lab.processes import call
 
 _NETNS = Path("/run/netns")
@@ -31,6 +33,11 @@ def namespaces(lab: str) -> list[str]:
     return sorted(path.name for path in _NETNS.glob(f"kb-{lab}-*"))
 
 
+def _directory() -> AbstractContextManager[None]:
+    """Held while the directory of namespaces may come or go, for the labs of a machine share it."""
+    return locked(cache_dir() / ".lock-netns")
+
+
 def _batch(lines: list[str], where: str | None = None) -> None:
     if lines:
         call(["ip", *(["-n", where] if where else []), "-batch", "-"], input="\n".join(lines) + "\n")
@@ -38,8 +45,12 @@ def _batch(lines: list[str], where: str | None = None) -> None:
 
 def switch_on(lab: str) -> None:
     """Make the lab's bridges, if they are not there."""
-    switch = namespace(lab, "sw")
-    if switch in namespaces(lab):
+    with _directory():
+        _switch_on(namespace(lab, "sw"))
+
+
+def _switch_on(switch: str) -> None:
+    if (_NETNS / switch).exists():
         if "public" in call(["ip", "-n", switch, "link"]):
             return
         call(["ip", "netns", "del", switch])
@@ -104,6 +115,11 @@ def configure(lab: str, host: HostSpec) -> None:
 
 
 def switch_off(lab: str) -> None:
-    """Drop every network namespace of the lab."""
-    for name in namespaces(lab):
-        call(["ip", "netns", "del", name])
+    """Drop every network namespace of the lab, and with the last of all what `ip netns` needs for them."""
+    with _directory():
+        for name in namespaces(lab):
+            call(["ip", "netns", "del", name])
+        if _NETNS.is_dir() and not any(_NETNS.iterdir()):
+            while f" {_NETNS} " in Path("/proc/self/mountinfo").read_text():  # bound on itself
+                call(["umount", _NETNS])
+            _NETNS.rmdir()

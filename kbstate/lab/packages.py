@@ -9,13 +9,18 @@ CONTROLLER = ("python3", "python3-venv", "openssh-client", "git", "postgresql-cl
 DATABASE = ("postgresql-15", "patroni", "etcd-server", "etcd-client", "python3-etcd", "curl")
 REDIS = ("redis-server", "redis-sentinel")
 QUEUE = ("rabbitmq-server",)
+DOCKER = ("docker.io",)
 
 ROLE_PACKAGES: dict[str, tuple[str, ...]] = {
     "controller": CONTROLLER,
     "database": DATABASE,
     "redis": REDIS,
     "queue": QUEUE,
+    "docker": DOCKER,
 }
+
+IMAGE_PACKAGES: tuple[str, ...] = ("haproxy", "pgbouncer", "busybox-static")
+"""What container images are made of: each is carried with its whole closure, the C library included."""
 
 FOR_HOSTS: tuple[tuple[str, ...], ...] = (
     ("docker.io", "nftables", "curl", "wget", "jq", "ca-certificates", "gnupg", "redis-tools"),

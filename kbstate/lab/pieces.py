@@ -40,8 +40,11 @@ def tell(text: str) -> None:
 
 
 def _in_use(path: Path) -> bool:
+    """Whether a host stands on it, or a lab's infra serves it."""
     recorded = (read_json(file) or {} for file in labs_dir().glob("*/hosts/*/host.json"))
-    return any(str(path) in map(str, host.get("layers", ())) for host in recorded)
+    used = [Path(layer) for host in recorded for layer in host.get("layers", ())]
+    used += [file.resolve() for file in labs_dir().glob("*/infra/archive")]
+    return any(place.is_relative_to(path) for place in used)
 
 
 def _drop_older(piece: Piece) -> None:

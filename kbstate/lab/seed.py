@@ -25,6 +25,8 @@ class Seed:
     host: HostSpec
     upper: Path
     layers: Sequence[Path]
+    login: Path
+    """The lab's private SSH key; the public one is beside it."""
 
     def below(self, path: str) -> Path | None:
         """Where a shared layer has this path."""
@@ -83,9 +85,10 @@ def _host_key(seed: Seed) -> str:
     return " ".join(private.with_suffix(".pub").read_text().split()[:2])
 
 
-def furnish(seed: Seed, login_key: str) -> str:
+def furnish(seed: Seed) -> str:
     """Give the host its name, addresses, keys and logins; return its public SSH host key."""
     name = seed.host.name
+    login_key = seed.login.with_suffix(".pub").read_text()
     seed.directory("/")
     seed.file("/etc/machine-id", f"{uuid.uuid4().hex}\n", 0o444)
     seed.file("/etc/hostname", f"{name}\n")
@@ -95,5 +98,5 @@ def furnish(seed: Seed, login_key: str) -> str:
     for home, uid in _LOGINS.values():
         group = _USERS if uid else 0
         seed.directory(f"{home}/.ssh", 0o700, uid, group)
-        seed.file(f"{home}/.ssh/authorized_keys", f"{login_key}\n", 0o600, uid, group)
+        seed.file(f"{home}/.ssh/authorized_keys", login_key, 0o600, uid, group)
     return _host_key(seed)

@@ -19,7 +19,7 @@ from pathlib import Path
 from kbstate.lab import cgroups, hostfs, network, syscalls
 from kbstate.lab.inventory import spec
 from kbstate.lab.places import labs_dir, read_json
-from kbstate.lab.processes import identity
+from kbstate.lab.processes import MARK, identity
 
 _FORBIDDEN_CAPABILITIES = (16, 17, 25)  # SYS_MODULE, SYS_RAWIO, SYS_TIME: kernel and clock are the machine's
 _INIT = ["/sbin/init", "systemd.getty_auto=no"]
@@ -58,7 +58,7 @@ def _become_init(machine: Machine, console: str) -> None:
     for fd in (0, 1, 2):
         os.dup2(terminal, fd)
     syscalls.die_with_parent(signal.SIGKILL)
-    os.execve(_INIT[0], _INIT, _ENVIRONMENT)
+    os.execve(_INIT[0], _INIT, {**_ENVIRONMENT, MARK: str(machine.home)})
 
 
 def _start(machine: Machine, console: str) -> int:

@@ -35,7 +35,9 @@ def _done(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def mount(source: Path | str | None, target: Path | str, kind: str | None = None, flags: int = 0, data: str = "") -> None:
+def mount(
+    source: Path | str | None, target: Path | str, kind: str | None = None, flags: int = 0, data: str = ""
+) -> None:
     """mount(2)."""
     result = _libc.mount(
         os.fsencode(source) if source is not None else None,

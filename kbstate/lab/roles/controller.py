@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from kbstate.lab import credentials
 from kbstate.lab.errors import LabError
 from kbstate.lab.inventory import HOSTS
 from kbstate.lab.layers import Layer
@@ -22,12 +23,17 @@ _HOME = "/opt/kbstate"
 _SITE = f"{_HOME}/venv/lib/python3.11/site-packages"
 _TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100")
 _PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(36, 4, -1)] + ["manylinux2014_x86_64"]
+_BYTECODE = "/var/cache/kbstate-bytecode"  # the source tree is mounted read-only, and shared with other Pythons
 _PIP = f"""
 python3 -m venv {_HOME}/venv
-{_HOME}/venv/bin/pip install --quiet --no-index --find-links /mnt/supplies --requirement /mnt/supplies/requirements.txt
-mkdir -p {_HOME}/src /var/cache/kbstate-pyc
+cd /mnt/supplies
+{_HOME}/venv/bin/pip install --quiet --no-compile --no-index --find-links . --requirement requirements.txt
+mkdir -p {_HOME}/src
+echo 'import sys; sys.pycache_prefix = "{_BYTECODE}"' > {_SITE}/bytecode.pth
+PYTHONPYCACHEPREFIX={_BYTECODE} {_HOME}/venv/bin/python -m compileall -q -j 0 {_SITE} /usr/lib/python3.11 || true
 """
-_CACHE = 'PYTHONPYCACHEPREFIX="/var/cache/kbstate-pyc"'
+_INSTALLER = "/opt/keybuzz-installer"
+_ENVIRONMENT = {"KBSTATE_DESIRED": f"{_HOME}/src/desired", "KBSTATE_CREDENTIALS": f"{_INSTALLER}/credentials"}
 _COMMAND = """#!{home}/venv/bin/python
 import sys
 from {module} import {function}
@@ -70,7 +76,13 @@ def _furnish(seed: Seed) -> None:
     for name, target in project.get("scripts", {}).items():
         module, _, function = target.partition(":")
         seed.file(f"/usr/local/bin/{name}", _COMMAND.format(home=_HOME, module=module, function=function), 0o755)
-    seed.file("/etc/environment", f'PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"\n{_CACHE}\n')
+    variables = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **_ENVIRONMENT}
+    seed.file("/etc/environment", "".join(f'{name}="{value}"\n' for name, value in variables.items()))
+    seed.file("/root/.ssh/id_ed25519", seed.login.read_text(), 0o600)
+    seed.directory(f"{_INSTALLER}/credentials", 0o700)
+    for name, values in credentials.FILES.items():
+        seed.file(f"{_INSTALLER}/credentials/{name}", credentials.text(values), 0o600)
+    seed.link(f"{_INSTALLER}/servers.tsv", f"{_HOME}/src/desired/servers.tsv")
     names = "".join(f"{host.private}\t{host.name}\n" for host in HOSTS.values() if host.private)
     own = (seed.upper / "etc/hosts").read_text()
     seed.file("/etc/hosts", own + "\n" + names)
@@ -83,4 +95,5 @@ def role() -> Role:
         layer=Layer("controller", CONTROLLER, after=_PIP, recipe=recipe, supplies=_wheels),
         furnish=_furnish,
         binds={str(SOURCE): f"{_HOME}/src"},
+        environment=_ENVIRONMENT,
     )
