@@ -62,7 +62,7 @@ class Cron(Resource):
     strays: tuple[str, ...] = ()
     """Observed only: other lines in the file."""
     accepted: bool = True
-    """Observed only: whether cron takes the file: it is root's, and nobody else may write it."""
+    """Observed only: whether cron takes the file: it is root's, nobody else may write it, and it ends in a line break."""
 
     @property
     def path(self) -> str:
@@ -100,7 +100,8 @@ class Cron(Resource):
             return None
         if state.type != "file" or state.content is None:
             return Unknown(f"{self.path} is a {state.type}, or too large")
-        env, jobs, strays = parse(state.content.decode("utf-8", "surrogateescape"))
+        text = state.content.decode("utf-8", "surrogateescape")
+        env, jobs, strays = parse(text)
         schedule, user, command = jobs[0] if jobs else ("", "", "")
         values = {
             "schedule": schedule,
@@ -108,7 +109,7 @@ class Cron(Resource):
             "command": command,
             "env": env,
             "strays": (*(" ".join(job) for job in jobs[1:]), *strays),
-            "accepted": state.uid == "0" and not int(state.mode, 8) & 0o022,
+            "accepted": state.uid == "0" and not int(state.mode, 8) & 0o022 and text.endswith("\n"),
         }
         return type(self)(name=self.name).model_copy(update=values)
 
@@ -146,17 +147,22 @@ def schedule_problems(schedule: str) -> Iterator[str]:
 
 
 def _item_is_right(item: str, least: int, most: int, names: tuple[str, ...]) -> bool:
-    """A star, a value or a range; a step only behind a star or a range; a name only by itself."""
-    if item.lower() in names:
-        return True
-    match = re.fullmatch(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/(\d{1,2}))?", item, re.ASCII)
+    """A star, a value or a range; a step only behind a star or a range."""
+    match = re.fullmatch(r"(?:\*|(\w{1,3})(?:-(\w{1,3}))?)(?:/(\d{1,2}))?", item, re.ASCII)
     if match is None:
         return False
-    first, last, step = (None if text is None else int(text) for text in match.groups())
-    if step is not None and (not 1 <= step <= most or (first is not None and last is None)):
+    first, last, step = match.groups()
+    if step is not None and (not 1 <= int(step) <= most or (first is not None and last is None)):
         return False
-    low = least if first is None else first
-    return least <= low <= (low if last is None else last) <= most
+    low = least if first is None else _number(first, least, names)
+    high = low if last is None else _number(last, least, names)
+    return low is not None and high is not None and least <= low <= high <= most
+
+
+def _number(text: str, least: int, names: tuple[str, ...]) -> int | None:
+    if text.lower() in names:
+        return least + names.index(text.lower())
+    return int(text) if text.isdecimal() else None
 
 
 # --- the file ---------------------------------------------------------------------------------------------------
@@ -169,12 +175,13 @@ def render(job: Cron) -> str:
 
 
 def _escaped(command: str) -> str:
-    """A bare `%` would be a line break, and the end of the command."""
-    return command.replace("%", "\\%")
+    """A bare `%` would end the command, and of two backslashes cron takes one."""
+    return command.replace("\\", r"\\").replace("%", r"\%")
 
 
 def _unescaped(command: str) -> str:
-    return re.sub(r"\\%|%", lambda match: "%" if match.group() == "\\%" else "\n", command)
+    """What cron hands to the shell; behind a bare `%` comes what is put in, in lines."""
+    return re.sub(r"\\([\\%])|%", lambda match: match.group(1) or "\n", command)
 
 
 def _quoted(value: str) -> str | None:
