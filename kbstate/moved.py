@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
 def moved(saved: HostPlan | Plan, fresh: HostPlan | Plan) -> list[str]:
     """What is different in a plan made anew, a sentence each; empty if the digests are equal."""
+    from kbstate.plan import HostPlan
+
     if saved.digest == fresh.digest:
         return []
+    if isinstance(saved, HostPlan) and isinstance(fresh, HostPlan):
+        return list(_moved(saved, fresh)) or ["the order of its changes"]
     before, after = _by_name(saved), _by_name(fresh)
     result = [f"{name} is no longer in the plan" for name in before if name not in after]
     result += [f"{name} is new in the plan" for name in after if name not in before]
@@ -25,7 +29,10 @@ def moved(saved: HostPlan | Plan, fresh: HostPlan | Plan) -> list[str]:
 
 
 def _by_name(plan: HostPlan | Plan) -> dict[str, HostPlan]:
-    return {host.name: host for host in getattr(plan, "hosts", (plan,))}
+    from kbstate.plan import HostPlan
+
+    hosts = (plan,) if isinstance(plan, HostPlan) else plan.hosts
+    return {host.name: host for host in hosts}
 
 
 def _moved(saved: HostPlan, fresh: HostPlan) -> Iterator[str]:
