@@ -16,11 +16,11 @@ from kbstate.checks import Check
 from kbstate.credentials import Credentials
 from kbstate.diff import Declared
 from kbstate.errors import DesiredError, DesiredErrors, UsageError, Where, meant
-from kbstate.faults import caller, faults, near, placed
+from kbstate.faults import Carried, caller, faults, near, placed
 from kbstate.inventory import DnsName, HostName, Inventory, IpText
 from kbstate.loading import importable
 from kbstate.resource import Line, Resource
-from kbstate.secret import Hasher
+from kbstate.secret import Hasher, Secret
 
 HASH_KEY = "kbstate.env", "KBSTATE_HASH_KEY"
 T = TypeVar("T")
@@ -30,7 +30,10 @@ def _listed(modules: object) -> object:
     """Generators are run here, so that what they raise keeps its place."""
     if not isinstance(modules, Mapping):
         return modules
-    return {name: tuple(items) if isinstance(items, Iterator) else items for name, items in modules.items()}
+    try:
+        return {name: tuple(items) if isinstance(items, Iterator) else items for name, items in modules.items()}
+    except ValueError as error:
+        raise Carried from error
 
 
 class Host(BaseModel):
@@ -42,6 +45,8 @@ class Host(BaseModel):
     address: IpText | DnsName
     user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")] = "root"
     port: Annotated[int, Field(ge=1, le=65535)] = 22
+    sudo_password: Secret | None = None
+    """Of a user other than root, where sudo asks for one."""
     role: Line = ""
     """Hosts of one role are applied one at a time."""
     modules: Annotated[Mapping[Line, Sequence[InstanceOf[Resource]]], BeforeValidator(_listed)] = Field(

@@ -23,10 +23,16 @@ LONGEST = 300
 """Characters of a message that is not our own."""
 
 
-def faults(error: BaseException, tree: Path) -> list[DesiredError]:
+class Carried(Exception):
+    """Brings its cause through a validator unchanged: pydantic would take a ValueError for one about its own input."""
+
+
+def faults(error: BaseException, tree: Path) -> list[DesiredError]:  # noqa: PLR0911 - one for each sort of error
     """The errors that an exception from a desired file below `tree` comes to."""
     where = place(error, tree)
     match error:
+        case Carried() if error.__cause__:
+            return faults(error.__cause__, tree)
         case DesiredErrors():
             return [fault for one in error.errors for fault in faults(one.with_traceback(error.__traceback__), tree)]
         case DesiredError():
@@ -81,10 +87,6 @@ def invalid(error: ValidationError, tree: Path, where: Where | None) -> Iterator
     subject = _subject(error.title, model, given)
     found: dict[str, list[str]] = {}
     for line in error.errors(include_url=False):
-        inner = (line.get("ctx") or {}).get("error")
-        if isinstance(inner, ValidationError):
-            yield from invalid(inner, tree, place(inner, tree) or where)
-            continue
         path = _path(line["loc"], model)
         message = _message(line["type"], line["msg"], path, model)
         if model is not None and _may_be_secret(model, line["loc"]):
@@ -118,9 +120,11 @@ def _subject(title: str, model: type[BaseModel] | None, given: Mapping[str, Any]
     if model is None or not issubclass(model, Resource) or not hasattr(model, "kind"):
         name = given.get("name")
         return f"{title} {name!r}" if isinstance(name, str) and name else title
-    key = given.get(model.identity[0])
+    identity = model.identity[0]
+    default = model.model_fields[identity].get_default() if identity in model.model_fields else None
+    key = given.get(identity, default)
     if not isinstance(key, str):
-        return f"{model.kind} without {model.identity[0]}" if key is None else model.kind
+        return f"{model.kind} without {identity}" if identity not in given else model.kind
     return f"{model.kind}:{key}" if key.isprintable() else f"{model.kind}:{key!r}"
 
 
@@ -146,8 +150,8 @@ def _message(type: str, message: str, path: str, model: type[BaseModel] | None) 
             return "does not exist"
         case "missing":
             return "is missing"
-        case "is_instance_of":
-            return re.sub(r"^Input should be an instance of ", "must be an instance of ", message)
+        case "is_instance_of" if message.endswith(" Sequence"):
+            return "must be a list"
         case "string_pattern_mismatch":
             return message.replace("String should match pattern", "must match")
     message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
