@@ -20,4 +20,4 @@ def words(items: Iterable[object]) -> str:
 def feed(command: str, data: bytes) -> str:
     """The command with these bytes on its standard input: in a here-document, so never in an argument list."""
     text = base64.encodebytes(data).decode()
-    return f"base64 -d <<'KBSTATE_DATA' | {{ {command}\n}}\n{text}KBSTATE_DATA\n"
+    return f"base64 -d <<'KBSTATE_DATA' | {{\n{text}KBSTATE_DATA\n{command}\n}}\n"
