@@ -12,7 +12,7 @@ from pydantic import AfterValidator, StringConstraints
 
 from kbstate.resource import A, Fact, Unknown, V
 
-ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$")]
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$")]
 """A container, network or volume. Source: moby, `daemon/names`."""
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -22,11 +22,14 @@ REFERENCE = rf"(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::[0-9]+)?/)?{COMPONENT}(?:/{COMPON
 
 
 def _image_name(name: str) -> str:
-    """As Docker itself shows it: what comes from Docker Hub without the registry and without `library/`."""
     if not re.fullmatch(rf"{REFERENCE}(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}|@sha256:[0-9a-f]{{64}})?", name):
         raise ValueError("must be the name of an image with a tag or a digest, such as haproxy:2.8.5")
-    hub = re.sub(r"^(index\.)?docker\.io/", "", name)
-    return hub.removeprefix("library/")
+    return short_name(name)
+
+
+def short_name(name: str) -> str:
+    """As Docker itself shows it: what comes from Docker Hub without the registry and without `library/`."""
+    return re.sub(r"^(index\.)?docker\.io/", "", name).removeprefix("library/")
 
 
 ImageName = Annotated[str, AfterValidator(_image_name)]
@@ -76,7 +79,10 @@ class DockerFact(Fact[A, V]):
 
 
 def everything(object: str, listing: str, mark: str) -> str:
-    """Shell lines that print every object as JSON, a line each after its mark; they look again if one vanishes."""
+    """Shell lines that print every object as JSON, a line each after its mark; they look again if one vanishes.
+
+    They leave the ids in `$ids` and what was printed in `$o`.
+    """
     return "\n".join(
         [
             f'n=0; while ids=$({listing}) || exit; [ -n "$ids" ]; do',
