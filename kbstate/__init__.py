@@ -10,15 +10,24 @@ if TYPE_CHECKING:
     from kbstate.checks import HaproxyCheck as HaproxyCheck
     from kbstate.checks import PortCheck as PortCheck
     from kbstate.checks import Verdict as Verdict
+    from kbstate.containers.types import HealthCheck as HealthCheck
     from kbstate.content import from_file as from_file
     from kbstate.content import template as template
     from kbstate.desired import Host as Host
     from kbstate.desired import Site as Site
+    from kbstate.errors import CredentialError as CredentialError
+    from kbstate.errors import DesiredError as DesiredError
     from kbstate.inventory import Inventory as Inventory
     from kbstate.inventory import Server as Server
+    from kbstate.kinds.apt_repository import AptRepository as AptRepository
+    from kbstate.kinds.authorized_key import AuthorizedKey as AuthorizedKey
+    from kbstate.kinds.container import Container as Container
+    from kbstate.kinds.cron import Cron as Cron
+    from kbstate.kinds.directory import Directory as Directory
     from kbstate.kinds.dropin import DropIn as DropIn
     from kbstate.kinds.file import File as File
     from kbstate.kinds.firewall import Firewall as Firewall
+    from kbstate.kinds.group import Group as Group
     from kbstate.kinds.hostname import Hostname as Hostname
     from kbstate.kinds.hosts import HostsFile as HostsFile
     from kbstate.kinds.image import Image as Image
@@ -29,10 +38,12 @@ if TYPE_CHECKING:
     from kbstate.kinds.resolver import Resolver as Resolver
     from kbstate.kinds.service import Service as Service
     from kbstate.kinds.swap import Swap as Swap
+    from kbstate.kinds.symlink import Symlink as Symlink
     from kbstate.kinds.sysctl import Sysctl as Sysctl
     from kbstate.kinds.time_sync import TimeSync as TimeSync
     from kbstate.kinds.timezone import Timezone as Timezone
     from kbstate.kinds.unit import Unit as Unit
+    from kbstate.kinds.user import User as User
     from kbstate.nft import Allow as Allow
     from kbstate.resource import Resource as Resource
     from kbstate.secret import Secret as Secret
@@ -41,12 +52,21 @@ if TYPE_CHECKING:
 
 NAMES: dict[str, str] = {
     "Allow": "kbstate.nft",
+    "AptRepository": "kbstate.kinds.apt_repository",
+    "AuthorizedKey": "kbstate.kinds.authorized_key",
     "Check": "kbstate.checks",
+    "Container": "kbstate.kinds.container",
     "ContainerCheck": "kbstate.checks",
+    "CredentialError": "kbstate.errors",
+    "Cron": "kbstate.kinds.cron",
+    "DesiredError": "kbstate.errors",
+    "Directory": "kbstate.kinds.directory",
     "DropIn": "kbstate.kinds.dropin",
     "File": "kbstate.kinds.file",
     "Firewall": "kbstate.kinds.firewall",
+    "Group": "kbstate.kinds.group",
     "HaproxyCheck": "kbstate.checks",
+    "HealthCheck": "kbstate.containers.types",
     "Host": "kbstate.desired",
     "Hostname": "kbstate.kinds.hostname",
     "HostsFile": "kbstate.kinds.hosts",
@@ -64,10 +84,12 @@ NAMES: dict[str, str] = {
     "Service": "kbstate.kinds.service",
     "Site": "kbstate.desired",
     "Swap": "kbstate.kinds.swap",
+    "Symlink": "kbstate.kinds.symlink",
     "Sysctl": "kbstate.kinds.sysctl",
     "TimeSync": "kbstate.kinds.time_sync",
     "Timezone": "kbstate.kinds.timezone",
     "Unit": "kbstate.kinds.unit",
+    "User": "kbstate.kinds.user",
     "Verdict": "kbstate.checks",
     "from_file": "kbstate.content",
     "template": "kbstate.content",
