@@ -111,15 +111,12 @@ BACKUPS_KEPT = 10
 
 def backup_script(paths: tuple[str, ...], run: str) -> str:
     """Shell text that copies what is there, with owners and modes, into a directory that only root can enter."""
-    copies = [
-        f'if [ -e {q(path)} ] || [ -L {q(path)} ]; then cp -a --parents -- {q(path)} "$d.new"; fi'
-        for path in dict.fromkeys(paths)
-    ]
     return "\n".join(
         [
             f"set -eu; umask 077; mkdir -p {q(BACKUPS)}; chmod 700 {q(BACKUPS)}; d={q(f'{BACKUPS}/{run}')}",
             'rm -rf -- "$d.new"; mkdir -- "$d.new"',
-            *copies,
+            'save() { if [ -e "$1" ] || [ -L "$1" ]; then mkdir -p -- "$d.new${1%/*}"; cp -a -- "$1" "$d.new$1"; fi; }',
+            *(f"save {q(path)}" for path in dict.fromkeys(paths)),
             'if [ -n "$(ls -A -- "$d.new")" ]; then mv -T -- "$d.new" "$d"; else rmdir -- "$d.new"; fi',
             f"cd {q(BACKUPS)}; ls -1 | sort -r | tail -n +{BACKUPS_KEPT + 1} | while IFS= read -r old; do",
             'rm -rf -- "$old"; done',
