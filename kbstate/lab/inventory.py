@@ -47,6 +47,11 @@ DEFAULT: tuple[str, ...] = tuple(name for name in HOSTS if not name.startswith(_
 """The hosts of a plain `up`: the controller, the upstreams and the two load balancers."""
 
 
+def of_role(role: str) -> list[HostSpec]:
+    """The hosts of a role, the first of them first."""
+    return [host for host in HOSTS.values() if host.role == role]
+
+
 def spec(name: str) -> HostSpec:
     """The host of this name."""
     if name not in HOSTS:

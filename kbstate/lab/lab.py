@@ -99,7 +99,7 @@ class Lab:
         With `serving`, it waits also until what the hosts are there for works. Raises LabError.
         """
         self._require()
-        wanted = [self.host(name) for name in dict.fromkeys((inventory.CONTROLLER, *(names or inventory.DEFAULT)))]
+        wanted = self._wanted(names or inventory.DEFAULT)
         with self._locked():
             self._prepare(wanted, progress)
             began = time.monotonic()
@@ -108,6 +108,13 @@ class Lab:
             if serving:
                 _together(wanted, lambda host: self._serve(host, progress))
             progress(f"{len(wanted)} hosts are up after {time.monotonic() - began:.1f} s")
+
+    def _wanted(self, names: Sequence[str]) -> list[Host]:
+        """These hosts, the controller, and the others of a cluster that cannot serve without each other."""
+        hosts = [self.host(name) for name in (inventory.CONTROLLER, *names)]
+        clusters = dict.fromkeys(host.spec.role for host in hosts if host.role.cluster)
+        others = [spec.name for role in clusters for spec in inventory.of_role(role)]
+        return [self.host(name) for name in dict.fromkeys([host.name for host in hosts] + others)]
 
     @staticmethod
     def _require() -> None:

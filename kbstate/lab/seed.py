@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kbstate.lab import network
 from kbstate.lab.archive import archive_host
+from kbstate.lab.errors import LabError
 from kbstate.lab.inventory import INFRA_ADDRESS, PRIVATE_BITS, PUBLIC_BITS, HostSpec
 from kbstate.lab.processes import call
 
@@ -62,6 +63,16 @@ class Seed:
         place = self.directory(str(Path(path).parent)) / Path(path).name
         place.unlink(missing_ok=True)
         place.symlink_to(target)
+
+    def login_of(self, user: str) -> tuple[int, int]:
+        """The numbers of a user and its group that a layer brings."""
+        for layer in self.layers:
+            file = layer / "etc/passwd"
+            for line in file.read_text().splitlines() if file.exists() else ():
+                fields = line.split(":")
+                if fields[0] == user:
+                    return int(fields[2]), int(fields[3])
+        raise LabError(f"{self.host.name} has no user {user}")
 
     def unit(self, name: str, text: str) -> None:
         """A unit of systemd, started at boot."""

@@ -19,6 +19,8 @@ class Role:
     furnish: Callable[[Seed], None] | None = None
     binds: dict[str, str] = field(default_factory=dict)
     serving: str = ""
+    cluster: bool = False
+    """Whether its hosts can serve only together."""
     environment: dict[str, str] = field(default_factory=dict)
     """What a command run from outside finds in its environment, as a login would."""
 
