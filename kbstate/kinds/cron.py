@@ -62,7 +62,7 @@ class Cron(Resource):
     strays: tuple[str, ...] = ()
     """Observed only: other lines in the file."""
     accepted: bool = True
-    """Observed only: whether cron takes the file: it is root's, nobody else may write it, and it ends in a line break."""
+    """Observed only: whether cron takes the file: root's, not to be written by others, a line break at its end."""
 
     @property
     def path(self) -> str:
