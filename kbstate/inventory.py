@@ -37,9 +37,12 @@ LARGEST = 4 * 1024 * 1024
 
 def _ip(text: str) -> str:
     try:
-        return str(ip_address(text))
+        address = ip_address(text)
     except ValueError:
         raise ValueError("must be an IP address") from None
+    if getattr(address, "scope_id", None):
+        raise ValueError("must be an IP address without a zone")
+    return str(address)
 
 
 LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"

@@ -392,7 +392,7 @@ class Pair(Resource):
     name: str
     part: File
 
-    kind = "test_pair"  # type: ignore[misc]
+    kind = "test_pair"
 
     def parts(self) -> Any:
         yield self.part
@@ -411,7 +411,7 @@ def test_parts_of_two_composites() -> None:
 
 
 class Demanding(Resource):
-    kind = "test_demanding"  # type: ignore[misc]
+    kind = "test_demanding"
     name: str
 
     def bound(self, lookup: Any) -> Any:
@@ -429,7 +429,8 @@ def test_a_small_tree_loads_without_heavy_imports(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from kbstate.desired import load\n"
         f"load(Path({str(tmp_path)!r}), Path('/nonexistent')); "
-        "heavy = {'pyinfra', 'deepdiff', 'typer', 'rich', 'jinja2', 'gevent', 'http.client'}; print(heavy & {*sys.modules})"
+        "heavy = {'pyinfra', 'deepdiff', 'typer', 'rich', 'jinja2', 'gevent', 'http.client'}\n"
+        "print(heavy & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("set()\n", "")
