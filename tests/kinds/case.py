@@ -17,8 +17,8 @@ HASHER = Hasher(b"test key")
 class LabCase:
     """One drift of one field, for `tests/lab/test_kinds.py`.
 
-    The runner applies `resources` (the one at `address` and what it needs), runs `drift` on the host as root, expects the
-    plan to name exactly `address` with a difference in `field` (empty: the whole resource is created) and cause
+    The runner applies `resources` (the one at `address` and what it needs), runs `drift` on the host as root, expects
+    the plan to name exactly `address` with a difference in `field` (empty: the whole resource is created) and cause
     `drift`, applies, and expects an empty plan. Cases with different addresses share a round, so they must not disturb
     each other; `alone` gives a case a round of its own.
     """
@@ -36,6 +36,17 @@ class LabCase:
     @property
     def name(self) -> str:
         return f"{self.address}-{self.field or 'absent'}"
+
+
+@dataclass(frozen=True)
+class RecordedCase:
+    """A drift of a field that no lab host can show, from recorded facts; see `test_every_field.py`."""
+
+    desired: Resource
+    facts: Mapping[str, object]
+    field: str
+    reason: str
+    """Why it cannot be had on a lab host."""
 
 
 def change_of(desired: Resource, facts: Mapping[str, object], applied: Resource | None = None) -> Change | None:
