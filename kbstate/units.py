@@ -52,6 +52,8 @@ class UnitState:
     stays_active: bool
     """RemainAfterExit: active although no process is left."""
     started: float
+    skipped: bool = False
+    """The last time that it was to start, its own conditions kept it from it. Source: systemd.unit(5), `Condition…`."""
 
     @property
     def exists(self) -> bool:
@@ -75,6 +77,7 @@ class UnitState:
 PROPERTIES = (
     *("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "FragmentPath", "DropInPaths", "InvocationID"),
     *("NeedDaemonReload", "Result", "Type", "RemainAfterExit", "InactiveExitTimestamp"),
+    *("ConditionResult", "ConditionTimestamp"),
 )
 
 
@@ -123,6 +126,8 @@ def _state(block: str) -> UnitState | Unknown:
         type=said.get("Type", ""),
         stays_active=said.get("RemainAfterExit") == "yes",
         started=float(said["InactiveExitTimestamp"].lstrip("@") or 0),
+        # before the first attempt there is no result either, but no time
+        skipped=said.get("ConditionResult") == "no" and said.get("ConditionTimestamp", "") != "",
     )
 
 

@@ -39,6 +39,8 @@ class Service(Resource):
     """What a restart or stop interrupts."""
     settles: Annotated[int, Meta(), Field(ge=0, le=60)] = 2
     """Seconds after a start for which it must stay up to be called running."""
+    may_skip: Annotated[bool, Meta()] = False
+    """Whether it is as declared, too, where its own conditions keep it from starting (a clock that nobody may set)."""
 
     started_with: str | None = None
     """Digest of the `restart_on` files that it runs with; filled in, not declared."""
@@ -80,6 +82,8 @@ class Service(Resource):
         if trouble := self._trouble(state):
             return Unknown(trouble)
         running = "crashing" if state.crashing else "failed" if state.active_state == "failed" else state.active
+        if self.may_skip and self.running and state.skipped and not running:
+            running = self.running
         masked = state.load_state == "masked"
         # its links cannot be seen behind the mask: they are set anew together with unmasking
         enabled = self.enabled if masked else ENABLED.get(state.file_state)
@@ -137,10 +141,8 @@ class Service(Resource):
                 enable, {"name": self.name, "enabled": self.enabled}, "enable it" if self.enabled else "disable it"
             )
         if verb := self._verb(change.action == "create", fields):
-            stamps = self._stamps(verb)
-            yield Step(
-                control, {"name": self.name, "verb": verb, "settles": self.settles, "stamps": stamps}, f"{verb} it"
-            )
+            arguments = {"settles": self.settles, "stamps": self._stamps(verb), "may_skip": self.may_skip}
+            yield Step(control, {"name": self.name, "verb": verb, **arguments}, f"{verb} it")
         if "masked" in fields and self.masked:
             yield Step(mask, {"name": self.name, "masked": True}, "mask it")
 
@@ -224,7 +226,7 @@ def retire(name: str) -> Iterator[str]:
     )
 
 
-def control(name: str, verb: str, settles: int, stamps: Mapping[str, str]) -> Iterator[str]:
+def control(name: str, verb: str, settles: int, stamps: Mapping[str, str], may_skip: bool = False) -> Iterator[str]:
     """Start, stop, restart or reload it and see that it stays so: what dies after a second was not started.
 
     The end of its journal is part of the error. Source: systemctl(1), systemd.exec(5) on INVOCATION_ID.
@@ -243,6 +245,7 @@ def control(name: str, verb: str, settles: int, stamps: Mapping[str, str]) -> It
         '[ "$(said ActiveState)" = inactive ] || fail "did not stop"',
     ]
     started = [
+        '[ "$(said ConditionResult)" = yes ] || exit 0' if may_skip else ":",
         "i=$(said InvocationID)",
         f'case "$u" in *.service) sleep {int(settles)} ;; esac',
         'a=$(said ActiveState); case "$a" in active|reloading) ;; *) fail "did not stay up: it is $a" ;; esac',

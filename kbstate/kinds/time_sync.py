@@ -23,7 +23,11 @@ CONFIGURATION: Mapping[str, str] = {
 
 
 class TimeSync(Resource):
-    """Clock synchronisation by one program, which is itself a `package` (APT knows that they exclude each other)."""
+    """Clock synchronisation by one program, which is itself a `package` (APT knows that they exclude each other).
+
+    Where the unit's own conditions keep it from starting (a container, whose clock is that of its machine) it counts as
+    running.
+    """
 
     kind: ClassVar[str] = "time_sync"
     identity: ClassVar[tuple[str, ...]] = ("name", "program")
@@ -47,7 +51,12 @@ class TimeSync(Resource):
         """The service in which it runs, as far as it is declared here."""
         restart_on = (self.file.address,) if self.servers is not None else ()
         service = Service(
-            name=self.program, running=self.running, enabled=self.enabled, unit_files_read=None, restart_on=restart_on
+            name=self.program,
+            running=self.running,
+            enabled=self.enabled,
+            unit_files_read=None,
+            restart_on=restart_on,
+            may_skip=True,
         )
         return service.bound({self.file.address: self.file}.get)
 

@@ -277,6 +277,30 @@ def test_process() -> None:
     assert isinstance(Units().process(list(found), broken)["docker.service"], Unknown)
 
 
+@pytest.mark.parametrize(
+    ("said", "skipped"),
+    [
+        ("ConditionResult=no\nConditionTimestamp=@1795534591", True),
+        ("ConditionResult=no\nConditionTimestamp=", False),  # it was never to start
+        ("ConditionResult=yes\nConditionTimestamp=@1795534591", False),
+    ],
+)
+def test_a_start_that_conditions_prevented(said: str, skipped: bool) -> None:
+    output = RECORDED.strip("\n").split("\n\n")[0] + "\n" + said
+    (state,) = Units().process(["ssh.service"], output).values()
+    assert isinstance(state, UnitState)
+    assert state.skipped is skipped
+
+
+def test_a_skipped_start_is_a_change_unless_it_may_be_skipped() -> None:
+    state = replace(STOPPED, skipped=True)
+    service = Service(name="kb", running=True)
+    assert change_of(service, {"state": state}) is not None
+    assert change_of(service.model_copy(update={"may_skip": True}), {"state": state}) is None
+    stopped = service.model_copy(update={"may_skip": True})
+    assert change_of(stopped, {"state": STOPPED}) is not None
+
+
 @given(st.text(alphabet="Id=x\n @", max_size=60))
 def test_process_makes_no_sense_of_nonsense(output: str) -> None:
     with pytest.raises((ValueError, KeyError)):

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from kbstate.kinds.time_sync import TimeSync, parse, render
 from kbstate.paths import PathState
 from kbstate.resource import Unknown
-from tests.kinds.case import LabCase, change_of, steps_of
-from tests.kinds.test_service import NOT_FOUND, RUNNING, STOPPED
+from tests.kinds.case import LabCase, change_of, scripts, steps_of
+from tests.kinds.test_service import CRASHING, NOT_FOUND, RUNNING, STOPPED
 
 UNIT = replace(RUNNING, id="systemd-timesyncd.service")
 DESIRED = TimeSync(servers=("ntp1.hetzner.de", "10.0.0.1")).bound({}.get)
@@ -65,6 +65,17 @@ def test_create_and_delete() -> None:
     assert change is not None
     assert [s.op.__name__ for s in steps_of(change)] == ["remove_file"]  # type: ignore[union-attr]
     assert change_of(gone, {"file": None, "unit": UNIT}) is None
+
+
+def test_a_clock_that_the_unit_itself_leaves_alone_is_as_declared() -> None:
+    skipped = replace(STOPPED, id=UNIT.id, skipped=True)
+    assert change_of(DESIRED, {**RIGHT, "unit": skipped}) is None
+    crashing = replace(CRASHING, id=UNIT.id, skipped=True)
+    change = change_of(DESIRED, {**RIGHT, "unit": crashing})
+    assert change is not None
+    assert change.fields == {"running"}
+    (step,) = steps_of(change)
+    assert "ConditionResult" in scripts(step)
 
 
 def test_conflict() -> None:
