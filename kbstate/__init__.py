@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kbstate.kinds.container import Container as Container
     from kbstate.kinds.cron import Cron as Cron
     from kbstate.kinds.directory import Directory as Directory
+    from kbstate.kinds.docker import Docker as Docker
+    from kbstate.kinds.docker_network import DockerNetwork as DockerNetwork
     from kbstate.kinds.dropin import DropIn as DropIn
     from kbstate.kinds.file import File as File
     from kbstate.kinds.firewall import Firewall as Firewall
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from kbstate.kinds.timezone import Timezone as Timezone
     from kbstate.kinds.unit import Unit as Unit
     from kbstate.kinds.user import User as User
+    from kbstate.kinds.volume import Volume as Volume
     from kbstate.nft import Allow as Allow
     from kbstate.resource import Resource as Resource
     from kbstate.secret import Secret as Secret
@@ -61,6 +64,8 @@ NAMES: dict[str, str] = {
     "Cron": "kbstate.kinds.cron",
     "DesiredError": "kbstate.errors",
     "Directory": "kbstate.kinds.directory",
+    "Docker": "kbstate.kinds.docker",
+    "DockerNetwork": "kbstate.kinds.docker_network",
     "DropIn": "kbstate.kinds.dropin",
     "File": "kbstate.kinds.file",
     "Firewall": "kbstate.kinds.firewall",
@@ -91,6 +96,7 @@ NAMES: dict[str, str] = {
     "Unit": "kbstate.kinds.unit",
     "User": "kbstate.kinds.user",
     "Verdict": "kbstate.checks",
+    "Volume": "kbstate.kinds.volume",
     "from_file": "kbstate.content",
     "template": "kbstate.content",
 }
