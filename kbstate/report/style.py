@@ -71,3 +71,12 @@ def cut(text: str, width: int) -> str:
     if cell_len(shown) <= width:
         return shown
     return set_cell_size(shown, max(width - 1, 0)).rstrip() + "…"
+
+
+def print_error(message: str, *, no_color: bool = False) -> None:
+    """`Error: …` on stderr, a line for each line of the message."""
+    from rich.text import Text
+
+    out = console(sys.stderr, no_color=no_color)
+    for line in message.splitlines() or [""]:
+        out.print(Text.assemble(("Error: ", "bold red"), visible(line)))
