@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # type checkers know it by its name, and importing typing takes longer than all of this
 
 if TYPE_CHECKING:
     from kbstate.checks import Check as Check
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kbstate.containers.types import HealthCheck as HealthCheck
     from kbstate.content import from_file as from_file
     from kbstate.content import template as template
+    from kbstate.credentials import Credentials as Credentials
     from kbstate.desired import Host as Host
     from kbstate.desired import Site as Site
     from kbstate.errors import CredentialError as CredentialError
@@ -61,6 +62,7 @@ NAMES: dict[str, str] = {
     "Container": "kbstate.kinds.container",
     "ContainerCheck": "kbstate.checks",
     "CredentialError": "kbstate.errors",
+    "Credentials": "kbstate.credentials",
     "Cron": "kbstate.kinds.cron",
     "DesiredError": "kbstate.errors",
     "Directory": "kbstate.kinds.directory",

@@ -67,7 +67,7 @@ class Filler(Environment):
         return self.opened(super().getitem(obj, argument))
 
     def opened(self, value: Any) -> Any:
-        """The value with secrets as text; what holds none stays what it is, and an object opens field by field later."""
+        """The value with secrets as text; what holds none stays what it is, and of an object the fields open later."""
         if isinstance(value, Secret):
             text = value.reveal().decode()
             self.secrets.append(text)
