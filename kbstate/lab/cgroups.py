@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from kbstate.lab.processes import until
+from kbstate.lab.errors import LabError
+from kbstate.lab.processes import kill, until
 
 _TOP = Path("/sys/fs/cgroup")
+_DYING_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,11 @@ def _remove(directory: Path) -> bool:
     return True
 
 
-def remove(name: str) -> None:
-    """Remove this group from every hierarchy, as soon as its dying processes are gone."""
+def clear(name: str) -> None:
+    """Kill what is in this group and remove it from every hierarchy. Raises LabError when something does not die."""
+    for pid in members(name):
+        kill(pid)
     for hierarchy in hierarchies():
         for top, _, _ in os.walk(hierarchy.mountpoint / name, topdown=False):
-            directory = Path(top)
-            until(lambda directory=directory: _remove(directory), 5)  # type: ignore[misc]
+            if not until(partial(_remove, Path(top)), _DYING_SECONDS):
+                raise LabError(f"the control group {top} cannot be removed: processes in it do not die")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kbstate.errors import UsageError
-from kbstate.lab import inventory
+from kbstate.lab import inventory, requirements
 from kbstate.lab.errors import LabError
 from kbstate.lab.host import execute
 from kbstate.lab.lab import Lab, Status
@@ -29,19 +29,26 @@ _Name = Annotated[
 _Host = Annotated[str, typer.Argument(metavar="HOST")]
 
 
+def _lab(name: str) -> Lab:
+    """The lab, on a machine that can have one. Raises LabError."""
+    if reason := requirements.unavailable():
+        raise LabError(reason)
+    return Lab(name)
+
+
 @app.command()
 def up(
     lab: _Name,
     hosts: Annotated[list[str] | None, typer.Argument(metavar="[HOST]...", help="None: the whole site.")] = None,
 ) -> None:
     """Bring up hosts, the controller install-01 and all that they need. Builds what is missing in the cache."""
-    Lab(lab).up(hosts or ())
+    _lab(lab).up(hosts or ())
 
 
 @app.command()
 def down(lab: _Name) -> None:
     """Remove the lab: every process, namespace, mount and file but the cache."""
-    Lab(lab).down()
+    _lab(lab).down()
 
 
 @app.command()
@@ -53,13 +60,13 @@ def rebuild(
     ] = True,
 ) -> None:
     """Throw a host away and make it anew, empty, as after a hardware failure."""
-    Lab(lab).rebuild(host, accept_key=accept_key)
+    _lab(lab).rebuild(host, accept_key=accept_key)
 
 
 @app.command()
 def power(lab: _Name, host: _Host, what: Annotated[str, typer.Argument(metavar="on|off|cycle")]) -> None:
     """Switch a host on or off, or cut its power and switch it on again. Its disk stays."""
-    machine = Lab(lab).host(host)
+    machine = _lab(lab).host(host)
     if what not in ("on", "off", "cycle"):
         raise UsageError(f"{what!r} is not on, off or cycle")
     if machine.state == "absent":
@@ -76,7 +83,7 @@ def power(lab: _Name, host: _Host, what: Annotated[str, typer.Argument(metavar="
 @app.command(name="exec", context_settings={"ignore_unknown_options": True})
 def exec_(lab: _Name, host: _Host, command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...")]) -> None:
     """Run a command in a host without SSH or network. Its exit code is the command's."""
-    execute(Lab(lab).host(host).enter(command))
+    execute(_lab(lab).host(host).enter(command))
 
 
 @app.command()
@@ -86,7 +93,7 @@ def console(
     log: Annotated[bool, typer.Option("--log", help="Print what its console said, over all boots.")] = False,
 ) -> None:
     """A shell in a host, without SSH or network; works also when its firewall lets nobody in."""
-    machine = Lab(lab).host(host)
+    machine = _lab(lab).host(host)
     if log:
         sys.stdout.write(machine.boot_log)
         return

@@ -123,8 +123,7 @@ class Host:
             raise LabError(f"{self.name} does not exist: `kbstate lab up {self.name}` makes it")
         if self.state != "off":
             return
-        for stale in ("init", "ready", "supervisor"):
-            (self.home / stale).unlink(missing_ok=True)
+        self._power_off()  # nothing runs that is known; what an interruption left is not
         log = self.home / "supervisor.log"
         daemon("kbstate.lab.supervisor", self.lab, self.name, mark=self.home, log=log)
         if not until((self.home / "supervisor").exists, 20):
@@ -141,8 +140,8 @@ class Host:
             kill(supervisor)
         if init:
             kill(init)  # the death of its supervisor kills it already
-        for pid in [*marked(self.home), *cgroups.members(cgroups.group(self.lab, self.name))]:
-            kill(pid)  # what an interruption left without either
+        for pid in marked(self.home):
+            kill(pid)  # what an interruption left before it was recorded
         for stale in ("init", "ready", "supervisor"):
             (self.home / stale).unlink(missing_ok=True)
 
@@ -195,7 +194,7 @@ class Host:
     def _destroy(self) -> None:
         self._power_off()
         network.unplug(self.lab, self.spec)
-        cgroups.remove(cgroups.group(self.lab, self.name))
+        cgroups.clear(cgroups.group(self.lab, self.name))
         discard(self.home)
 
     # The console
@@ -204,7 +203,8 @@ class Host:
         """The command that runs another one in the host without any network: out of band."""
         init = self.init
         if init is None:
-            raise LabError(f"{self.name} is {self.state}: `kbstate lab power {self.name} on` starts it")
+            what = f"up {self.name}` makes it" if self.state == "absent" else f"power {self.name} on` starts it"
+            raise LabError(f"{self.name} is {self.state}: `kbstate lab {what}")
         inside = ["runuser", "-u", user, "--", *argv] if user else list(argv)
         environment = [f"PATH={_PATH}", f"HOME={self._home_of(user)}", "LANG=C.UTF-8", f"TERM={_terminal()}"]
         environment += [f"USER={user or 'root'}", *(f"{name}={value}" for name, value in self.role.environment.items())]

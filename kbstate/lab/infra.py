@@ -23,7 +23,7 @@ from kbstate.lab.inventory import INFRA, INFRA_ADDRESS, HostSpec
 from kbstate.lab.mirror import mirror
 from kbstate.lab.pieces import obtain
 from kbstate.lab.places import discard, labs_dir
-from kbstate.lab.processes import alive, daemon, identity, kill, until
+from kbstate.lab.processes import alive, daemon, identity, kill, marked, until
 
 _SPEC = HostSpec(INFRA, private=INFRA_ADDRESS)
 _START_SECONDS = 20.0
@@ -64,7 +64,7 @@ def _last_words(log: Path) -> str:
 
 def stop(lab: str) -> None:
     """Stop both and remove what they wrote."""
-    if process := alive(home(lab) / "process"):
+    for process in marked(home(lab)):
         kill(process)
     network.unplug(lab, _SPEC)
     discard(home(lab))

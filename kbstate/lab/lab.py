@@ -13,7 +13,7 @@ from typing import TypeVar
 from kbstate.lab import cgroups, infra, inventory, layers, network, pieces, registry, requirements, trust
 from kbstate.lab.errors import LabError
 from kbstate.lab.host import Host
-from kbstate.lab.places import cache_dir, checked_name, default_name, discard, labs_dir, locked, read_json
+from kbstate.lab.places import cache_dir, checked_name, default_name, discard, labs_dir, locked, read_json, sweep
 from kbstate.lab.processes import call, kill, marked
 
 _AT_ONCE = 6
@@ -190,11 +190,10 @@ class Lab:
         with self._locked():
             for pid in marked(self.home):
                 kill(pid)
-            for pid in cgroups.members(cgroups.group(self.name)):
-                kill(pid)
+            cgroups.clear(cgroups.group(self.name))
             network.switch_off(self.name)
-            cgroups.remove(cgroups.group(self.name))
             discard(self.home)
+            sweep()
         progress(f"lab {self.name} is down")
 
     def _locked(self) -> AbstractContextManager[None]:

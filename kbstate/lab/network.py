@@ -51,7 +51,7 @@ def switch_on(lab: str) -> None:
 
 def _switch_on(switch: str) -> None:
     if (_NETNS / switch).exists():
-        if "public" in call(["ip", "-n", switch, "link"]):
+        if all(f" {bridge}: <BROADCAST,MULTICAST,UP" in _links(switch) for bridge in _BRIDGES.values()):
             return
         call(["ip", "netns", "del", switch])
     _batch([f"netns add {switch}"])
@@ -60,6 +60,10 @@ def _switch_on(switch: str) -> None:
     for bridge in _BRIDGES.values():
         lines += [f"link add {bridge} type bridge stp_state 0 forward_delay 0", f"link set {bridge} up"]
     _batch(lines, switch)
+
+
+def _links(namespace: str) -> str:
+    return call(["ip", "-n", namespace, "-oneline", "link"])
 
 
 def cards(host: HostSpec) -> dict[str, str]:

@@ -68,6 +68,13 @@ def discard(path: Path) -> None:
         raise LabError(f"{trash} cannot be removed: something is still mounted or running in it")
 
 
+def sweep() -> None:
+    """Remove what an interrupted removal left."""
+    for place in (labs_dir(), cache_dir()):
+        for trash in place.glob(".gone-*"):
+            shutil.rmtree(trash, ignore_errors=True)
+
+
 def write_json(file: Path, value: object) -> None:
     """Write the whole file or nothing."""
     fresh = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")

@@ -74,11 +74,6 @@ class Seed:
                     return int(fields[2]), int(fields[3])
         raise LabError(f"{self.host.name} has no user {user}")
 
-    def unit(self, name: str, text: str) -> None:
-        """A unit of systemd, started at boot."""
-        self.file(f"/etc/systemd/system/{name}", text)
-        self.link(f"/etc/systemd/system/multi-user.target.wants/{name}", f"/etc/systemd/system/{name}")
-
 
 def _interfaces(host: HostSpec) -> str:
     bits = {"eth0": PRIVATE_BITS, "eth1": PUBLIC_BITS}
