@@ -323,8 +323,10 @@ def _verdict(attempt: Callable[[], Verdict], timeout: float) -> Verdict:
         return attempt()
     except TimeoutError:
         return Verdict(False, f"no answer within {timeout:g} s")
+    except (socket.gaierror, UnicodeError):
+        return Verdict(False, "its name cannot be looked up")
     except OSError as error:
-        return Verdict(False, (error.strerror or str(error) or type(error).__name__).lower())
+        return Verdict(False, error.strerror.lower() if error.strerror else str(error) or type(error).__name__)
     except Exception as error:  # a check of someone's own
         return Verdict(False, f"the check itself failed: {type(error).__name__}: {' '.join(str(error).split())}"[:300])
 
