@@ -172,6 +172,7 @@ OPTIONS: Mapping[str, Option] = {
     "hostname": Option(_one("hostname"), lambda said: said.config.hostname),
     "working_dir": Option(_one("workdir"), lambda said: said.config.working_dir),
     "network": Option(_one("network"), network),
+    "networks": Option(lambda names: [], networks),
     "ports": Option(_each("publish"), ports),
     "mounts": Option(lambda values: _each("mount")(map(mount, values)), mounts),
     "restart": Option(_one("restart"), restart),
@@ -204,7 +205,7 @@ OPTIONS: Mapping[str, Option] = {
     "labels": Option(_pairs("label", "="), lambda said: said.config.labels),
     "command": Option(lambda words: [], lambda said: said.config.cmd),
 }
-"""The command follows the image; all else are options before it."""
+"""All but the command and further networks are options of `docker create`."""
 
 UPDATABLE = ("restart", "memory", "cpus", "pids")
 """What `docker update` changes while the container runs."""
