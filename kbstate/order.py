@@ -16,6 +16,7 @@ from graphlib import TopologicalSorter
 
 from kbstate.diff import Declared
 from kbstate.errors import CycleError, DesiredError
+from kbstate.faults import near
 from kbstate.ledger import Ledger
 from kbstate.resource import Change, Resource
 
@@ -86,7 +87,7 @@ class Graph:
         place = {node: i for i, node in enumerate(self.nodes)}
         start = ring.index(min(ring, key=place.__getitem__))
         ring = ring[start:] + ring[:start]
-        shown = [f"{node} ({self.nodes[node].where})" if self.nodes[node].where else node for node in ring]
+        shown = [f"{node} ({near(self.nodes[node].where)})" if self.nodes[node].where else node for node in ring]
         return CycleError(
             f"these require each other in a circle: {' → '.join([*shown, ring[0]])}: take one of these requirements out"
         )
@@ -164,7 +165,7 @@ def _declared_graph(declared: Iterable[Declared]) -> Graph:
             if not required:
                 raise DesiredError(
                     f"{address} requires {name}, which is not declared: declare it, or take it out of requires",
-                    resource.where,
+                    near(resource.where),
                 )
             for first in required:
                 graph.add(address, first)

@@ -46,12 +46,12 @@ WORST_FIRST = (INTERRUPTED, ERROR, ROLLED_BACK, HELD, UNREADABLE)
 
 @with_options
 def apply(
-    common: Common,
     selectors: Selectors,
+    common: Common,
     what: Annotated[
         list[str] | None,
         Argument(
-            metavar="[HOST]... | FILE",
+            metavar="HOST|FILE",
             help="Hosts, or a plan saved by `kbstate plan --out`: with a path separator, or ending in .json.",
             show_default=False,
         ),

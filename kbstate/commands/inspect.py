@@ -58,7 +58,7 @@ def graph(
 @with_options
 def schema(
     output: Output,
-    kind: Annotated[str | None, Argument(metavar="[KIND]", help="All, if none is named.", show_default=False)] = None,
+    kind: Annotated[str | None, Argument(metavar="KIND", help="All, if none is named.", show_default=False)] = None,
 ) -> int:
     """Print the JSON Schema of the kinds of resources."""
     import json

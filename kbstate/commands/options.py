@@ -21,7 +21,7 @@ SELECTORS = "Selectors"
 
 HostNames = Annotated[
     list[str] | None,
-    Argument(metavar="[HOST]...", help="Hosts of the desired state; all, if none is named.", show_default=False),
+    Argument(metavar="HOST", help="Hosts of the desired state; all, if none is named.", show_default=False),
 ]
 Json = Annotated[bool, Option("--json", help="Print one JSON document.")]
 

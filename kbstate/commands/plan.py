@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @with_options
 def plan(
-    common: Common,
     selectors: Selectors,
+    common: Common,
     *,
     hosts: HostNames = None,
     out: Annotated[

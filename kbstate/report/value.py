@@ -61,7 +61,7 @@ def inline(name: str, value: Json, longest: int) -> str | None:
         case False:
             return f"not {name}"
         case list() | dict() if len(short(value)) > longest:
-            return f"{len(value)} {name}"
+            return f"{name} ({len(value)})"
         case str() if not is_text(value) and len(value) > longest:
             return f"{name} {_text(value)[: longest - 1]}…"
     return f"{name} {short(value)}"
