@@ -173,7 +173,7 @@ def parse(text: str, path: str) -> PlanDocument:
 
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise PlanFileError(f"{path} is damaged: it is no JSON document; make the plan anew") from None
     if not isinstance(data, dict) or "format_version" not in data or "hosts" not in data:
         raise PlanFileError(f"{path} is no saved plan: give the FILE of `kbstate plan --out FILE`")

@@ -52,7 +52,7 @@ def _moved(saved: HostPlan, fresh: HostPlan) -> Iterator[str]:
     if saved.errors != fresh.errors:
         yield "; ".join(fresh.errors) or f"it said before: {'; '.join(saved.errors)}"
     if saved.unchanged != fresh.unchanged:
-        yield f"{fresh.unchanged} resources instead of {saved.unchanged} are as declared"
+        yield f"as declared: {fresh.unchanged} instead of {saved.unchanged}"
 
 
 def _difference(old: Change, new: Change) -> str | None:
