@@ -200,15 +200,20 @@ def remove_file(path: str) -> Iterator[str]:
 
 
 def make_directory(path: str, owner: str | None, group: str | None, mode: str | None) -> Iterator[str]:
-    """Make a directory below one that is there; unless given root, root and 0755. Nobody gets in before all is set."""
+    """Make a directory below one that is there; unless given root, root and 0755. Nobody gets in before all is set.
+
+    One that a package has made since the host was looked at gets what is given.
+    """
     above = q(PurePosixPath(path).parent)
     yield "\n".join(
         [
             "set -eu; umask 077",
             f'[ -d {above} ] || {{ printf "%s is not there: declare Directory for it\\n" {above} >&2; exit 1; }}',
-            f"mkdir -- {q(path)}",
+            f"if [ -d {q(path)} ] && [ ! -L {q(path)} ]; then",
+            *set_attributes(path, owner, group, mode),
+            f"else\nmkdir -- {q(path)}",
             *set_attributes(path, owner or "root", group or "root", mode or "0755"),
-            f"sync -- {above}",
+            f"fi\nsync -- {above}",
         ]
     )
 

@@ -273,6 +273,17 @@ def test_a_directory_is_made_and_removed_when_empty(tmp_path: Path) -> None:
     assert state(Path(directory)) is None
 
 
+def test_a_directory_that_was_made_meanwhile_gets_what_is_declared(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir(0o700)
+    assert run(paths.make_directory(str(there), None, None, None)).returncode == 0
+    assert known(there).mode == "0700"
+    assert run(paths.make_directory(str(there), "root", "root", "0750")).returncode == 0
+    assert known(there).mode == "0750"
+    (tmp_path / "link").symlink_to(there)
+    assert run(paths.make_directory(str(tmp_path / "link"), None, None, None)).returncode != 0
+
+
 def test_a_directory_below_nothing_says_what_to_declare(tmp_path: Path) -> None:
     done = run(paths.make_directory(str(tmp_path / "no\\t" / "below"), None, None, None))
     assert done.returncode != 0
