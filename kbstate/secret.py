@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from pydantic_core import CoreSchema, core_schema
@@ -26,7 +26,9 @@ class Secret:
 
     def __init__(self, value: str | bytes, label: str = "secret", parts: Iterable[Secret] = ()) -> None:
         """`parts` are the secrets that went into it, where the rest of it would be no secret by itself."""
-        self._value: bytes | None = value.encode() if isinstance(value, str) else value
+        data = value.encode() if isinstance(value, str) else value
+        # a call, since what walks the attributes of objects, as deepdiff does, would show the bytes themselves
+        self._value: Callable[[], bytes] | None = lambda: data
         self._sealed: str | None = None
         self._label = label
         self._parts = tuple(parts)
@@ -45,7 +47,7 @@ class Secret:
     def reveal(self) -> bytes:
         if self._value is None:
             raise ValueError("a sealed secret has no value")
-        return self._value
+        return self._value()
 
     def hide_in(self, text: str) -> str:
         """The text without the secret in it: what a program said of a file must not tell what was in the file."""
@@ -53,7 +55,7 @@ class Secret:
             for part in self._parts:
                 text = part.hide_in(text)
             return text
-        whole = (self._value or b"").decode(errors="replace")
+        whole = (self._value() if self._value else b"").decode(errors="replace")
         for piece in sorted({whole, *whole.split()}, key=len, reverse=True):
             if len(piece) >= SHORTEST:
                 text = text.replace(piece, MASK)
@@ -75,10 +77,10 @@ class Secret:
             return False
         if self._value is None or other._value is None:
             return self._sealed == other._sealed
-        return hmac.compare_digest(self._value, other._value)
+        return hmac.compare_digest(self._value(), other._value())
 
     def __hash__(self) -> int:
-        return hash((Secret, self._value, self._sealed))
+        return hash((Secret, self._value and self._value(), self._sealed))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
