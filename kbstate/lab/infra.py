@@ -23,7 +23,7 @@ from kbstate.lab.inventory import INFRA, INFRA_ADDRESS, HostSpec
 from kbstate.lab.mirror import mirror
 from kbstate.lab.pieces import obtain
 from kbstate.lab.places import discard, labs_dir
-from kbstate.lab.processes import alive, daemon, identity, kill, marked, until
+from kbstate.lab.processes import alive, daemon, kill, marked, record, until
 
 _SPEC = HostSpec(INFRA, private=INFRA_ADDRESS)
 _START_SECONDS = 20.0
@@ -70,6 +70,11 @@ def stop(lab: str) -> None:
     discard(home(lab))
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    daemon_threads = True
+
+
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -99,10 +104,10 @@ def _registry(place: Path) -> subprocess.Popen[bytes]:
 def main(lab: str) -> None:
     """Serve until killed; when the registry ends, all ends."""
     place = home(lab)
-    (place / "process").write_text(identity(os.getpid()) or "")
+    record(os.getpid(), place / "process")
     syscalls.setns(network.namespace_file(lab, INFRA), syscalls.NEWNET)
     handler = partial(_Handler, directory=str(place / "archive"))
-    server = ThreadingHTTPServer((INFRA_ADDRESS, archive_port()), handler)
+    server = _Server((INFRA_ADDRESS, archive_port()), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     child = _registry(place)
     (place / "ready").touch()

@@ -56,6 +56,13 @@ def identity(pid: int) -> str | None:
     return None if fields[0] in "ZX" else f"{pid} {fields[19]}"
 
 
+def record(pid: int, file: Path) -> None:
+    """Have this file name the process: at once and whole, for others wait for it to appear."""
+    fresh = file.with_name(f".{file.name}.new")
+    fresh.write_text(identity(pid) or "")
+    fresh.rename(file)
+
+
 def alive(file: Path) -> int | None:
     """The process that this file names, if it still runs."""
     try:

@@ -6,6 +6,7 @@ host's own mount namespace holds the host's mounts, so nothing of them can be le
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import selectors
@@ -19,7 +20,7 @@ from pathlib import Path
 from kbstate.lab import cgroups, hostfs, network, syscalls
 from kbstate.lab.inventory import spec
 from kbstate.lab.places import labs_dir, read_json
-from kbstate.lab.processes import MARK, identity
+from kbstate.lab.processes import MARK, record
 
 _FORBIDDEN_CAPABILITIES = (16, 17, 25)  # SYS_MODULE, SYS_RAWIO, SYS_TIME: kernel and clock are the machine's
 _INIT = ["/sbin/init", "systemd.getty_auto=no"]
@@ -109,7 +110,7 @@ def _boot(machine: Machine) -> bool:
     with _listen() as listener:
         terminal, slave = pty.openpty()
         pid = _start(machine, os.ttyname(slave))
-        Path("init").write_text(identity(pid) or "")
+        record(pid, Path("init"))
         _watch(pid, listener, terminal)
         for fd in (terminal, slave):
             os.close(fd)
@@ -119,13 +120,25 @@ def _boot(machine: Machine) -> bool:
     return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGHUP  # as reboot(2) in a pid namespace says it
 
 
+def _alone() -> bool:
+    """Whether no other supervisor has this host: one may still be starting that an interrupted command began."""
+    lock = os.open("supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held, open, until this process ends
+    except BlockingIOError:
+        return False
+    return True
+
+
 def main(lab: str, name: str) -> None:
     """Keep the host running until it is switched off."""
     home = labs_dir() / lab / "hosts" / name
     os.chdir(home)
+    if not _alone():
+        return
     for stale in ("init", "ready"):
         Path(stale).unlink(missing_ok=True)
-    Path("supervisor").write_text(identity(os.getpid()) or "")
+    record(os.getpid(), Path("supervisor"))
     recorded = read_json(home / "host.json")
     layers = [Path(layer) for layer in recorded["layers"]]
     machine = Machine(lab, name, home, layers, recorded["binds"])
