@@ -183,7 +183,7 @@ def parse(text: str, path: str) -> PlanDocument:
             "make the plan anew"
         )
     try:
-        return PlanDocument.model_validate_json(text)
+        return PlanDocument.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -15,11 +15,14 @@ def is_file(argument: str) -> bool:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace a file in one rename, readable by its owner alone. Raises KbstateError."""
+    """Replace a file in one rename, readable by its owner alone. Raises KbstateError.
+
+    What is not Unicode, such as a byte in the name of a link's target, is written as JSON has it (`\\udcff`).
+    """
     temporary = None
     try:
         number, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(number, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
         Path(temporary).replace(path)
     except OSError as error:

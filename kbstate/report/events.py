@@ -47,7 +47,9 @@ class Progress:
         with self._lock:
             match event.type:
                 case "planned":
-                    self._line(_bold(f"{visible(event.host)}: applying"))
+                    count = sum((event.changes or {}).values())
+                    what = f"applying {count} change{'' if count == 1 else 's'}" if count else "nothing to change"
+                    self._line(_styled((f"{visible(event.host)}: {what}", "bold")))
                 case "step_start":
                     self._start(event)
                 case "step_done" | "step_failed" | "rolled_back":
@@ -60,7 +62,7 @@ class Progress:
                     self._line(_styled((f"  {visible(event.text or '')}", DIM)))
 
     def _start(self, event: Event) -> None:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._show(f"  {_number(event)} {visible(event.address or '')} …")
 
     def _end(self, event: Event) -> None:
@@ -132,7 +134,3 @@ def _styled(*parts: tuple[str, str]) -> Text:
     from rich.text import Text
 
     return Text.assemble(*parts)
-
-
-def _bold(text: str) -> Text:
-    return _styled((text, "bold"))

@@ -16,8 +16,8 @@ def mermaid(hosts: Sequence[Host]) -> str:
     for number, host in enumerate(hosts):
         names, items, edges = _parts(host, f"h{number}n")
         lines.append(f'  subgraph h{number}["{_quoted(host.name)}"]')
-        for module in dict.fromkeys(item.module for item in items):
-            lines.append(f'    subgraph {f"h{number}m{len(lines)}"}["{_quoted(module)}"]')
+        for place, module in enumerate(dict.fromkeys(item.module for item in items)):
+            lines.append(f'    subgraph h{number}m{place}["{_quoted(module)}"]')
             inside = (item.resource.address for item in items if item.module == module)
             lines += [f'      {names[address]}["{_quoted(address)}"]' for address in inside]
             lines.append("    end")
@@ -31,16 +31,20 @@ def _quoted(text: str) -> str:
     return "".join(c if c.isalnum() or c in " :/._-@" else f"#{ord(c)};" for c in text)
 
 
+def _label(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
 def dot(hosts: Sequence[Host]) -> str:
     """A digraph; arrows lead from a resource to what it requires."""
     lines = ["digraph kbstate {", "  rankdir=LR; node [shape=box];"]
     for number, host in enumerate(hosts):
         names, items, edges = _parts(host, f"h{number}n")
-        lines.append(f"  subgraph cluster_h{number} {{ label={json.dumps(host.name)};")
+        lines.append(f"  subgraph cluster_h{number} {{ label={_label(host.name)};")
         for place, module in enumerate(dict.fromkeys(item.module for item in items)):
-            lines.append(f"    subgraph cluster_h{number}m{place} {{ label={json.dumps(module)};")
+            lines.append(f"    subgraph cluster_h{number}m{place} {{ label={_label(module)};")
             inside = (item.resource.address for item in items if item.module == module)
-            lines += [f"      {names[address]} [label={json.dumps(address)}];" for address in inside]
+            lines += [f"      {names[address]} [label={_label(address)}];" for address in inside]
             lines.append("    }")
         lines.append("  }")
         lines += [f"  {names[a]} -> {names[b]};" for a, b in edges]

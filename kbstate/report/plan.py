@@ -39,7 +39,8 @@ def print_plan(plan: Plan, console: Console, *, verbose: bool = False) -> None:
             console.print(line)
         console.print()
     if missing := _missing(plan):
-        console.print(Text(missing, f"bold {UNKNOWN_COLOUR}"))
+        for line in _wrapped(Text(), missing, console.width, f"bold {UNKNOWN_COLOUR}"):
+            console.print(line)
     console.print(last_line(plan))
 
 
@@ -138,9 +139,9 @@ def _outline(values: dict[str, Json], sensitive: Sequence[str], width: int) -> s
     words = [f"{name} {SENSITIVE}" for name in sensitive]
     words += [word for name, value in values.items() if (word := inline(name, value, 32))]
     text = ""
-    for word in words:
+    for i, word in enumerate(words):
         more = f"{text}, {visible(word)}" if text else visible(word)
-        if cell_len(more) > width - 3:
+        if cell_len(more) > width - (3 if i < len(words) - 1 else 0):  # room to say that there is more
             return f"  {text}, …" if text and width > 8 else ""
         text = more
     return f"  {text}" if text else ""
@@ -162,11 +163,8 @@ def _details(change: Change, width: int, verbose: bool, allowed: Sequence[str]) 
         destroys = change.action in ("delete", "replace")
         yield from _wrapped(Text(DETAIL), change.reason, width, "bold red" if destroys else "dim italic")
         if destroys and not _allowed(change, allowed):
-            yield (
-                Text(DETAIL)
-                .append("apply refuses this without ", "red")
-                .append(f"--allow-destroy {visible(change.address)}", "bold")
-            )
+            refusal = f"apply refuses this without --allow-destroy {change.address}"
+            yield from _wrapped(Text(DETAIL), refusal, width, "bold red")
 
 
 def _allowed(change: Change, allowed: Sequence[str]) -> bool:
