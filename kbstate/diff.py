@@ -209,4 +209,4 @@ def _lift(waiting: list[tuple[Declared, Unknown]], result: Differences) -> None:
 def digest(value: object) -> str:
     """SHA-256 over canonical JSON (RFC 8785 in spirit: sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

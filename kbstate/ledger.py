@@ -69,7 +69,7 @@ class Ledger(BaseModel):
 def recorded(value: Json) -> str:
     """A value as the ledger keeps it: canonical JSON, its hash where it is long. Secrets are keyed digests already."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text if len(text) <= 120 else "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return text if len(text) <= 120 else "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class LedgerFact(Fact[None, Ledger]):
