@@ -6,6 +6,7 @@ in double quotes a backslash takes the meaning of `"`, `\\`, `$` and `` ` `` awa
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from pathlib import Path
@@ -64,7 +65,7 @@ class Credentials:
         path = self.path / file
         try:
             with path.open("rb") as opened:
-                state = path.stat()
+                state = os.fstat(opened.fileno())
                 if state.st_mode & 0o077 and not self.path.resolve().name.endswith(".example"):
                     mode = f"{stat.S_IMODE(state.st_mode):04o}"
                     raise CredentialError(f"{path} can be read by others (mode {mode}): chmod 600 {path}")

@@ -92,6 +92,11 @@ def test_a_secret_that_is_passed_but_not_shown_makes_a_secret_too(tmp_path: Path
     assert isinstance(rendered(tmp_path, "{% if v == 'hunter2' %}yes{% endif %}", v=PASSWORD), Secret)
 
 
+@pytest.mark.parametrize("value", [Account("a", PASSWORD), Model(password=PASSWORD), {"a": [PASSWORD]}])
+def test_an_object_that_holds_a_secret_makes_a_secret_too(tmp_path: Path, value: object) -> None:
+    assert isinstance(rendered(tmp_path, "{% if v %}yes{% endif %}", v=value), Secret)
+
+
 def test_objects_without_secrets_stay_what_they_are(tmp_path: Path) -> None:
     assert rendered(tmp_path, "{{ v.is_absolute() }}", v=Path("/a/b")) == "True"
 

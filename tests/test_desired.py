@@ -54,7 +54,8 @@ def fault(tree: Tree, expression: str) -> str:
     return str(caught.value)
 
 
-def test_a_tree(tree: Tree, tmp_path: Path) -> None:
+def test_a_tree(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     loaded = tree(
         role=role('[File(path="/etc/kb.conf", content="a"), Service(name="kb", restart_on=("file:/etc/kb.conf",))]')
     )
@@ -104,6 +105,16 @@ def test_modules_and_packages_of_the_tree(tree: Tree, tmp_path: Path) -> None:
     late = "def resources(site):\n    import roles.inner.web as web\n    return web.resources(site)\n"
     assert tree(role=late).hosts[1].declared[0].resource.address == "package:nginx"
     assert not any(name.startswith("roles") for name in sys.modules)
+
+
+def test_modules_that_a_tree_finds_its_own_way(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "desired" / "lib").mkdir(parents=True)
+    (tmp_path / "desired" / "lib" / "deep.py").write_text("resources = lambda site: []\n")
+    text = "import sys\nsys.path.append(__file__.replace('role.py', 'lib'))\nfrom deep import resources\n"
+    before = list(sys.path)
+    assert tree(role=text).hosts
+    assert "deep" not in sys.modules
+    assert sys.path == before
 
 
 CUSTOM = """
