@@ -196,7 +196,8 @@ def set_attributes(path: str, owner: str | None, group: str | None, mode: str | 
 
 def remove_file(path: str) -> Iterator[str]:
     """Remove a file or symlink; refuses a directory."""
-    yield f"set -eu\nrm -f -- {q(path)}\nsync -- {q(PurePosixPath(path).parent)}"
+    parent = q(PurePosixPath(path).parent)
+    yield f"set -eu\nrm -f -- {q(path)}\n[ ! -d {parent} ] || sync -- {parent}"
 
 
 def make_directory(path: str, owner: str | None, group: str | None, mode: str | None) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from kbstate.kinds.kernel_module import KernelModule, LoadedModules, names, parse, render
 from kbstate.paths import PathState
 from kbstate.resource import Unknown
-from tests.kinds.case import LabCase, change_of, scripts, steps_of
+from tests.kinds.case import LabCase, RecordedCase, change_of, scripts, steps_of
 
 DESIRED = KernelModule(name="nf-conntrack", loaded=True, boot=True, options={"hashsize": "65536"})
 OURS = ("/etc/modules-load.d/kbstate-nf_conntrack.conf", "nf_conntrack\n")
@@ -97,4 +97,12 @@ LAB_CASES: list[LabCase] = [
     LabCase((LAB,), LAB.address, "boot", "rm /etc/modules-load.d/kbstate-kb_lab.conf", alone=True),
     LabCase((LAB,), LAB.address, "options", "sed -i s/size=4/size=5/ /etc/modprobe.d/kbstate-kb_lab.conf", alone=True),
 ]
-"""`loaded` is for a real host: modules belong to the kernel, which lab hosts share."""
+
+RECORDED_CASES: list[RecordedCase] = [
+    RecordedCase(
+        DESIRED,
+        {**RIGHT, "loaded": False},
+        "loaded",
+        "modules belong to the kernel, which lab hosts share with the machine",
+    ),
+]

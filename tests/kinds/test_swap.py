@@ -10,7 +10,7 @@ from kbstate.fstab import comment_swap
 from kbstate.kinds.swap import ActiveSwap, Swap, SwapUnits
 from kbstate.paths import PathState
 from kbstate.resource import Unknown
-from tests.kinds.case import LabCase, change_of, scripts, steps_of
+from tests.kinds.case import LabCase, RecordedCase, change_of, scripts, steps_of
 
 TABLE = "# keep me\nUUID=1-2 none swap sw 0 0\n/dev/sda1 / ext4 defaults 0 1\n#/dev/sdb none swap sw 0 0\n"
 
@@ -90,4 +90,12 @@ LAB_CASES: list[LabCase] = [
     LabCase((Swap(),), "swap:system", "units", ZRAM, alone=True),
     LabCase((Swap(),), "swap:system", "units", f"{FILE}; systemctl enable dev-zram1.swap", alone=True),
 ]
-"""`active` is for a real host: swap belongs to the kernel, which lab hosts share."""
+
+RECORDED_CASES: list[RecordedCase] = [
+    RecordedCase(
+        Swap(),
+        {"active": ("/dev/sda5",), "table": None, "units": ()},
+        "active",
+        "swap belongs to the kernel, which lab hosts share with the machine",
+    ),
+]
