@@ -25,14 +25,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(inspect.validate)
-app.command()(plan.plan)
-app.command()(apply.apply)
-app.command()(inspect.check)
-app.command()(plan.collect)
-app.command()(plan.show)
-app.command()(inspect.graph)
-app.command()(inspect.schema)
+COMMANDS = {
+    "validate": inspect.validate,
+    "plan": plan.plan,
+    "apply": apply.apply,
+    "check": inspect.check,
+    "collect": plan.collect,
+    "show": plan.show,
+    "graph": inspect.graph,
+    "schema": inspect.schema,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
 
 
 @app.callback()
@@ -104,8 +108,7 @@ def _misused(error: typer.TyperException, arguments: Sequence[str]) -> int:
     if context is not None and not arguments:
         print(context.get_help(), file=sys.stderr)
         return errors.USAGE
-    help_of = (
-        f" (kbstate {context.info_name} --help)" if context is not None and context.parent else " (kbstate --help)"
-    )
+    named = arguments[0] if arguments and arguments[0] in COMMANDS else ""
+    help_of = f"(kbstate {named} --help)" if named else "(kbstate --help)"
     message = " ".join(error.format_message().split()).rstrip(".")
-    return _failed(f"{message[:1].lower()}{message[1:]}{help_of}", errors.USAGE, arguments)
+    return _failed(f"{message[:1].lower()}{message[1:]} {help_of}", errors.USAGE, arguments)

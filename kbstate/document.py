@@ -175,7 +175,7 @@ def parse(text: str, path: str) -> PlanDocument:
         data = json.loads(text)
     except (ValueError, RecursionError):
         raise PlanFileError(f"{path} is damaged: it is no JSON document; make the plan anew") from None
-    if not isinstance(data, dict) or "format_version" not in data or "hosts" not in data:
+    if not isinstance(data, dict) or "format_version" not in data or "digest" not in data:
         raise PlanFileError(f"{path} is no saved plan: give the FILE of `kbstate plan --out FILE`")
     if data["format_version"] != FORMAT_VERSION:
         raise PlanFileError(
