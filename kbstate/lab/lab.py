@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from kbstate.lab import cgroups, infra, inventory, layers, network, pieces, registry, requirements, trust
+from kbstate.lab import cgroups, infra, inventory, layers, limits, network, pieces, registry, requirements, trust
 from kbstate.lab.errors import LabError
 from kbstate.lab.host import Host
 from kbstate.lab.places import cache_dir, checked_name, default_name, discard, labs_dir, locked, read_json, sweep
@@ -124,6 +124,7 @@ class Lab:
     def _prepare(self, wanted: Sequence[Host], progress: Tell) -> None:
         """All that hosts share, from the cache where it is there: key, network, mirror, registry, layers."""
         self.home.mkdir(parents=True, exist_ok=True)
+        limits.make_room()
         if not self.login.exists():
             fresh = self.home / ".login"
             for stale in self.home.glob(".login*"):
@@ -194,6 +195,7 @@ class Lab:
             network.switch_off(self.name)
             discard(self.home)
             sweep()
+            limits.give_back()
         progress(f"lab {self.name} is down")
 
     def _locked(self) -> AbstractContextManager[None]:
