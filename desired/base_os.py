@@ -24,7 +24,11 @@ from kbstate import (
     from_file,
 )
 
-PACKAGES = ("ca-certificates", "curl", "gnupg", "jq", "lsof", "redis-tools", "socat", "tzdata", "wget")
+PACKAGES = (
+    *("ca-certificates", "curl", "gnupg", "jq", "lsof", "redis-tools", "socat", "systemd-timesyncd", "tzdata", "wget"),
+    # parts of the engine and of the firewall too: named here, one run of apt brings all
+    *("docker.io", "nftables"),
+)
 
 KERNEL = {
     "net.core.somaxconn": "65535",
@@ -67,7 +71,6 @@ def names(server: Server, around: Surroundings) -> Iterator[Resource]:
 
 def clock() -> Iterator[Resource]:
     yield Timezone(zone="Europe/Paris")
-    yield Package(name="systemd-timesyncd")
     drop_ins = Directory(path="/etc/systemd/timesyncd.conf.d", owner="root", group="root", mode="0755")
     yield drop_ins
     yield TimeSync(program="systemd-timesyncd", servers=TIME_SERVERS, requires=(drop_ins.address,))
