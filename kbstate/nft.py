@@ -31,7 +31,7 @@ Range: TypeAlias = tuple[int, int]
 def port_range(port: int | str) -> Range:
     """The first and the last port of `5432` or `'8000-8010'`."""
     first, dash, last = str(port).partition("-")
-    if not (first.isdecimal() and (last.isdecimal() or not dash)):
+    if not all(part.isascii() and part.isdecimal() for part in (first, last) if part or dash):
         raise ValueError("must be a port, or a range such as '8000-8010'")
     low, high = int(first), int(last or first)
     if not 1 <= low <= high <= 65535:
@@ -211,8 +211,7 @@ def read(items: Iterable[Mapping[str, Any]]) -> Table:
         elif sort == "rule":
             live.setdefault(item["chain"], []).append(_line(item))
         elif sort == "table":
-            # nft 1.0.6 names them wrongly in JSON; one of them, dormant, means that nothing is filtered at all
-            strays += ["the table: has flags"] if item.get("flags") else []
+            strays += [f"the table: has flags {item['flags']}"] if item.get("flags") else []
         elif sort != "metainfo":
             strays.append(f"the table: has the {sort} {item.get('name', '')}".rstrip())
     bridges = tuple(dict.fromkeys(_quoted(live.get("forward", ()), 'iifname "', '" accept')))

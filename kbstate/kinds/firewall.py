@@ -52,15 +52,20 @@ class Tables(Fact[None, Items]):
     packages: ClassVar[tuple[str, ...]] = ("nftables",)
 
     def command(self, wanted: Sequence[None]) -> str:
-        # asking for a table that is not there fails just as not being allowed to ask does
-        return (
-            'set -eu; t=$(nft -j list tables inet); printf "%s\\n" "$t"\n'
-            f'case "$t" in *\'"name": "kbstate",\'*) nft -j list table {nft.TABLE} ;; esac'
+        # asking for a table that is not there fails just as not being allowed to ask does; and nft 1.0.6 cannot name
+        # the flags of one in JSON, of which dormant means that nothing is filtered at all
+        return "\n".join(
+            [
+                "set -eu; t=$(nft list tables inet)",
+                f"""if printf '%s\\n' "$t" | grep -qx 'table {nft.TABLE}'; then""",
+                f"t=$(nft list table {nft.TABLE}); f=$(printf '%s\\n' \"$t\" | sed -n 's/^\tflags //p')",
+                f'if [ -z "$f" ]; then nft -j list table {nft.TABLE}',
+                """else printf '{"nftables": [{"table": {"flags": "%s"}}]}\\n' "$f"; fi; fi""",
+            ]
         )
 
     def process(self, wanted: Sequence[None], output: str) -> Mapping[None, Items | Unknown | None]:
-        _, *table = (json.loads(line)["nftables"] for line in output.splitlines() if line)
-        return {None: tuple(table[0]) if table else None}
+        return {None: tuple(json.loads(output)["nftables"]) if output.strip() else None}
 
 
 class Arrivals(Fact[None, Arrival]):

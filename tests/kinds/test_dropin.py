@@ -87,7 +87,7 @@ def lab(unit: str, field: str, drift: str) -> LabCase:
 
 
 LAB_CASES: list[LabCase] = [
-    lab("ssh", "content", "sed -i s/man:a/man:b/ FILE"),
+    lab("ssh", "content", "sed -i s/man:a/man:b/ FILE; systemctl daemon-reload"),
     lab("dbus", "owner", "chown nobody FILE"),
     lab("systemd-logind", "group", "chgrp adm FILE"),
     lab("systemd-journald", "mode", "chmod 0666 FILE"),
