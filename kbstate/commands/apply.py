@@ -73,7 +73,7 @@ def apply(
     _check_selectors(selection, hosts, common)
     expected = {host.name: host for host in saved.hosts} if saved else {}
     ask = not auto_approve and saved is None
-    return _Apply(common, desired, selection, expected, ask, json).all(hosts)
+    return Applying(common, desired, selection, expected, ask, json).all(hosts)
 
 
 def _saved(names: list[str], selectors: Selectors) -> Plan | None:
@@ -109,7 +109,7 @@ def _check_selectors(selection: Selection, hosts: tuple[Host, ...], common: Comm
 
 
 @dataclass
-class _Apply:
+class Applying:
     """One run over hosts."""
 
     common: Common
@@ -135,22 +135,22 @@ class _Apply:
                     f"{host.name}: not attempted, because {stuck[host.role]} of the same role did not come out well"
                 )
                 continue
-            code = self._one(host, info, emit)
+            code = self.one(host, info, emit)
             codes.append(code)
-            if code not in (OK, UNREADABLE) or (code == UNREADABLE and len(hosts) > 1):
+            if code != OK:
                 stuck[host.role] = host.name
             if code == INTERRUPTED:
                 break
         return next((code for code in WORST_FIRST if code in codes), OK)
 
-    def _one(self, host: Host, info: RunInfo, emit: Emit) -> int:
+    def one(self, host: Host, info: RunInfo, emit: Emit) -> int:
         from kbstate.apply import apply_host
         from kbstate.commands.connect import session_options
         from kbstate.report.style import print_error
         from kbstate.session import Session
 
         try:
-            with Session(host, session_options(self.common)) as session, self._stoppable():
+            with Session(host, session_options(self.common)) as session, self.stoppable():
                 outcome = apply_host(
                     session,
                     host,
@@ -158,7 +158,7 @@ class _Apply:
                     self.selection,
                     run=info,
                     expect=self.expected.get(host.name),
-                    approve=self._approve,
+                    approve=self.approve,
                     emit=emit,
                     stop=self.stop,
                 )
@@ -170,7 +170,7 @@ class _Apply:
         self._conclude(outcome)
         return outcome.exit_code
 
-    def _approve(self, plan: HostPlan) -> bool:
+    def approve(self, plan: HostPlan) -> bool:
         console = self._console(sys.stderr if self.json else sys.stdout)
         if not self.json or self.ask:
             self._print_plan(plan, console)
@@ -208,7 +208,7 @@ class _Apply:
         print(visible(sentence), file=sys.stderr)
 
     @contextmanager
-    def _stoppable(self) -> Iterator[None]:
+    def stoppable(self) -> Iterator[None]:
         """While something is changed, the first signal ends the run after the step at work, the second at once."""
 
         def handle(number: int, frame: FrameType | None) -> None:
