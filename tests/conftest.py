@@ -28,11 +28,14 @@ Hosts = Callable[[], Host]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what uses the lab; leave it out where there can be none."""
+    """Mark what uses the lab, and have it run last; leave it out where there can be none."""
     for item in items:
         if "lab" in getattr(item, "fixturenames", ()):
             item.add_marker("lab")
     lab_tests = [item for item in items if item.get_closest_marker("lab")]
+    items.sort(key=lambda item: item in lab_tests)
+    for item in lab_tests:
+        item.user_properties.append(("lab", "yes"))  # for scripts/verify.py
     if not lab_tests or os.environ.get("CI") == "true":
         return
     if reason := unavailable():

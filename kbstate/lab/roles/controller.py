@@ -5,6 +5,7 @@ The dependencies are in a cached layer; the code is mounted read-only, so that `
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def _wheels(where: Path) -> None:
     """Download the dependencies here, where there is a network, as wheels for Debian's own Python."""
     requirements = where / "requirements.txt"
     requirements.write_text("\n".join([*_project()["dependencies"], *_TEST_TOOLS]) + "\n")
-    argv = ["python3", "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.11"]
+    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.11"]
     argv += ["--implementation=cp", *(f"--platform={platform}" for platform in _PLATFORMS)]
     call([*argv, "--dest", where, "--requirement", requirements])
 
