@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from kbstate.lab import cgroups, network, seed
+from kbstate.lab import cgroups, network, seed, syscalls
 from kbstate.lab.base import base
 from kbstate.lab.errors import LabError
 from kbstate.lab.inventory import HostSpec
@@ -24,6 +24,14 @@ from kbstate.lab.roles import Role, role
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd")
 _BOOT_SECONDS = 90.0
+# Who enters from outside comes with all of root's rights on the machine, and outside of the host's control groups:
+# here it becomes like any other process of the host, which cannot set the machine's clock or reach its disks.
+_BECOME = f"""
+for group in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
+    [ ! -e "$group" ] || echo 0 > "$group"
+done 2> /dev/null
+exec setpriv --bounding-set=-{",-".join(syscalls.FORBIDDEN_CAPABILITIES)} "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -209,7 +217,7 @@ class Host:
         environment = [f"PATH={_PATH}", f"HOME={self._home_of(user)}", "LANG=C.UTF-8", f"TERM={_terminal()}"]
         environment += [f"USER={user or 'root'}", *(f"{name}={value}" for name, value in self.role.environment.items())]
         nsenter = [shutil.which("nsenter") or "nsenter", "--target", str(init), *_NAMESPACES]
-        return [*nsenter, "--", "/usr/bin/env", "-i", *environment, *inside]
+        return [*nsenter, "--", "/bin/sh", "-c", _BECOME, "sh", "/usr/bin/env", "-i", *environment, *inside]
 
     @staticmethod
     def _home_of(user: str | None) -> str:

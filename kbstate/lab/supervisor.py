@@ -22,7 +22,6 @@ from kbstate.lab.inventory import spec
 from kbstate.lab.places import labs_dir, read_json
 from kbstate.lab.processes import MARK, record
 
-_FORBIDDEN_CAPABILITIES = (16, 17, 25)  # SYS_MODULE, SYS_RAWIO, SYS_TIME: kernel and clock are the machine's
 _INIT = ["/sbin/init", "systemd.getty_auto=no"]
 _ENVIRONMENT = {
     "container": "kbstate-lab",
@@ -52,7 +51,7 @@ def _become_init(machine: Machine, console: str) -> None:
     root = hostfs.assemble(machine.home, machine.layers, console, machine.binds, hierarchies)
     syscalls.sethostname(machine.name)
     syscalls.enter_root(root)
-    for capability in _FORBIDDEN_CAPABILITIES:
+    for capability in syscalls.FORBIDDEN_CAPABILITIES.values():
         syscalls.drop_capability(capability)
     os.setsid()
     terminal = os.open("/dev/console", os.O_RDWR | os.O_NOCTTY)

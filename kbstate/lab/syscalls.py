@@ -26,6 +26,9 @@ _DETACH = 2
 _PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_DROP = 24
 
+FORBIDDEN_CAPABILITIES = {"sys_module": 16, "sys_rawio": 17, "sys_time": 25}
+"""What no process of a host may have: kernel and clock are the machine's."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
