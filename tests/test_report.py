@@ -423,6 +423,7 @@ RUN = [
         text="h1: file:/x: write the file failed (1): no space\nleft \x1b[31mon device",
     ),
     Event(type="step_failed", host="h1", address="file:/y", text="h1: file:/y is still not as declared"),
+    Event(type="step_failed", host="h1", address="file:/z", text="h1: file:/y is still not as declared"),
     Event(type="rolled_back", host="h1", address="file:/x", number=10, total=10, seconds=0.2),
     Event(type="check", host="h1", **CHECK),
     Event(type="check", host="h1", **{**CHECK, "ok": False, "detail": "connection refused"}),
@@ -434,7 +435,7 @@ RUN = [
 
 def test_progress() -> None:
     out = io.StringIO()
-    now = iter([0.0, 13.0, 65.0, 66.0, 67.0, 68.5])
+    now = iter([0.0, 13.0, 65.0, 66.0, 66.0, 67.0, 68.5])
     progress = Progress(console(out, width=100), lambda: next(now))
     for event in RUN:
         progress(event)
@@ -447,7 +448,9 @@ def test_progress() -> None:
                    write the file failed (1): no space
                    left \\x1b[31mon device
           01:06  [again] failed file:/y
-                   h1: file:/y is still not as declared
+                   file:/y is still not as declared
+          01:06  [again] failed file:/z
+                   for the same reason
           01:07  [10/10] rolled back file:/x  0.2 s
           ok      port 5432               10.0.0.11:5432            answers  12 ms
           failed  port 5432               10.0.0.11:5432            connection refused  12 ms
@@ -456,6 +459,23 @@ def test_progress() -> None:
           not attempted  file:/z
         """
     )
+
+
+def test_progress_of_nothing() -> None:
+    out = io.StringIO()
+    progress = Progress(console(out, width=100), lambda: 0.0)
+    progress(Event(type="planned", host="h1", changes={"add": 0}))
+    progress(Event(type="summary", host="h1", exit_code=0))
+    assert out.getvalue() == "h1: nothing to change\nh1: 0 done, 0 failed, 0 not attempted, in 0.0 s\n"
+
+
+def test_the_title_waits_until_the_plan_was_approved() -> None:
+    out = io.StringIO()
+    progress = Progress(console(out, width=100))
+    progress(RUN[1])
+    assert out.getvalue() == ""
+    progress(RUN[2])
+    assert out.getvalue() == "h1: applying 2 changes\n"
 
 
 def test_progress_shows_what_is_at_work_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

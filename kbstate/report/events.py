@@ -41,15 +41,15 @@ class Progress:
         self._clock = clock
         self._began = clock()
         self._open = ""
+        self._title = ""
+        self._failure = ""
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         with self._lock:
             match event.type:
                 case "planned":
-                    count = sum((event.changes or {}).values())
-                    what = f"applying {count} change{'' if count == 1 else 's'}" if count else "nothing to change"
-                    self._line(_styled((f"{visible(event.host)}: {what}", "bold")))
+                    self._planned(event)
                 case "step_start":
                     self._start(event)
                 case "step_done" | "step_failed" | "rolled_back":
@@ -61,7 +61,17 @@ class Progress:
                 case "note":
                     self._line(_styled((f"  {visible(event.text or '')}", DIM)))
 
+    def _planned(self, event: Event) -> None:
+        """Where there is something to do, the title waits for the first step: the plan may be asked about before."""
+        count = sum((event.changes or {}).values())
+        self._title = f"{visible(event.host)}: applying {count} change{'' if count == 1 else 's'}" if count else ""
+        if not count:
+            self._line(_styled((f"{visible(event.host)}: nothing to change", "bold")))
+
     def _start(self, event: Event) -> None:
+        if self._title:
+            self._line(_styled((self._title, "bold")))
+            self._title = ""
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._show(f"  {_number(event)} {visible(event.address or '')} …")
 
@@ -79,9 +89,14 @@ class Progress:
             )
         )
         if failed:
-            prefix = f"{event.host}: {event.address}: "
-            for text in (event.text or "").removeprefix(prefix).splitlines():
-                self._line(_styled((f"           {visible(text)}", "red")))
+            self._why((event.text or "").removeprefix(f"{event.host}: ").removeprefix(f"{event.address}: "))
+
+    def _why(self, text: str) -> None:
+        """What went wrong; once, where several changes were made by one step."""
+        lines = text.splitlines() if text != self._failure else ["for the same reason"]
+        self._failure = text
+        for line in lines:
+            self._line(_styled((f"           {visible(line)}", "red")))
 
     def _elapsed(self) -> str:
         minutes, seconds = divmod(int(self._clock() - self._began), 60)
