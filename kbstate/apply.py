@@ -174,7 +174,7 @@ class _Run:
         touched = (change for change in self.plan.changes if change.action != "create")
         paths = [path for change in touched for path in _subject(change).backup()]
         if paths:
-            self.session.save(paths, self.at.replace(":", ""))
+            self.session.save(paths)
 
     # the steps
 

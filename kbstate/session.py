@@ -71,9 +71,9 @@ class Session:
         """Run a script of our own under the lock. Raises StepError."""
         self._expect(self._channel.step(script, name, STEP_SECONDS), name, ())
 
-    def save(self, paths: Iterable[str], run: str) -> None:
-        """Copy what is at these paths to `/var/lib/kbstate/backups/RUN`; the last ten are kept. Raises StepError."""
-        self.script(backup_script(tuple(paths), run), "backup")
+    def save(self, paths: Iterable[str]) -> None:
+        """Copy what is at these paths to `/var/lib/kbstate/backups/TIME`; the last ten are kept. Raises StepError."""
+        self.script(backup_script(tuple(paths)), "backup")
 
     def _expect(self, answer: Answer, name: str, secrets: tuple[Secret, ...]) -> None:
         if answer.status == 0:
@@ -109,11 +109,12 @@ BACKUPS = "/var/lib/kbstate/backups"
 BACKUPS_KEPT = 10
 
 
-def backup_script(paths: tuple[str, ...], run: str) -> str:
+def backup_script(paths: tuple[str, ...]) -> str:
     """Shell text that copies what is there, with owners and modes, into a directory that only root can enter."""
     return "\n".join(
         [
-            f"set -eu; umask 077; mkdir -p {q(BACKUPS)}; chmod 700 {q(BACKUPS)}; d={q(f'{BACKUPS}/{run}')}",
+            f"set -eu; umask 077; mkdir -p {q(BACKUPS)}; chmod 700 {q(BACKUPS)}",
+            f"d={q(BACKUPS)}/$(date -u +%Y-%m-%dT%H%M%S.%3NZ)",
             'rm -rf -- "$d.new"; mkdir -- "$d.new"',
             'save() { if [ -e "$1" ] || [ -L "$1" ]; then mkdir -p -- "$d.new${1%/*}"; cp -a -- "$1" "$d.new$1"; fi; }',
             *(f"save {q(path)}" for path in dict.fromkeys(paths)),

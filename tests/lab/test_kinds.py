@@ -9,11 +9,23 @@ import pytest
 
 from kbstate.lab.host import Host
 from kbstate.lab.lab import Lab
+from tests.conftest import Hosts
 from tests.kinds.case import LabCase
 from tests.lab.rounds import rounds
 from tests.lab.tree import Tree
 
 pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def kinds_host(module_bare: Hosts) -> Host:
+    return module_bare()
+
+
+@pytest.fixture(scope="module")
+def docker_host(module_dock: Hosts) -> Host:
+    return module_dock()
+
 
 HOSTS = """
 from kbstate import Host

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from subprocess import CompletedProcess
+from subprocess import DEVNULL, PIPE, CompletedProcess, Popen
 from typing import Any
 
+from kbstate.lab.host import Host
 from kbstate.lab.lab import Lab
 
 KEY = "KBSTATE_HASH_KEY=0123456789abcdef\n"
@@ -38,11 +39,18 @@ class Tree:
         self.lab.controller.run(["mkdir", "-p", f"{self.path}/{path}".rpartition("/")[0]])
         self.lab.controller.write(f"{self.path}/{path}", text)
 
-    def kbstate(self, *words: str, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
+    def kbstate(self, *words: str) -> CompletedProcess[str]:
         """Run the command in the tree, with no terminal."""
-        settings = {"KBSTATE_DESIRED": f"{self.path}/desired", "KBSTATE_CREDENTIALS": f"{self.path}/credentials"}
-        assigned = " ".join(f"{name}={shlex.quote(value)}" for name, value in {**settings, **(env or {})}.items())
-        return self.lab.controller.run(f"cd {self.path} && {assigned} kbstate {shlex.join(words)}", check=False)
+        return self.lab.controller.run(self._command(words), check=False)
+
+    def start(self, *words: str) -> Popen[str]:
+        """Start the command and do not wait for it."""
+        argv = self.lab.controller.enter(["/bin/bash", "-c", self._command(words)])
+        return Popen(argv, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, text=True)
+
+    def _command(self, words: Sequence[str]) -> str:
+        settings = f"KBSTATE_DESIRED={self.path}/desired KBSTATE_CREDENTIALS={self.path}/credentials"
+        return f"cd {self.path} && {settings} exec kbstate {shlex.join(words)}"
 
     def plan(self, *words: str) -> dict[str, Any]:
         """The plan of the one host, as JSON has it; the exit code must be one of a plan that could be made."""
@@ -63,3 +71,16 @@ class Tree:
         done = self.kbstate("plan", "--detailed-exitcode")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "No changes." in done.stdout
+
+
+def one_host(host: Host, resources: str, **more: str) -> str:
+    """The text of a hosts.py that declares these resources on a host; `more` are arguments of Host, as Python text."""
+    arguments = "".join(f", {name}={value}" for name, value in more.items())
+    return f"""
+from kbstate import *
+
+
+def hosts(site):
+    resources = [{resources}]
+    return [Host(name="{host.name}", address="{host.spec.private}", modules={{"base": resources}}{arguments})]
+"""
