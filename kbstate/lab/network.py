@@ -6,6 +6,7 @@ No interface of the lab is ever in the machine's own namespace, so no packet for
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def switch_on(lab: str) -> None:
 
 def _switch_on(switch: str) -> None:
     if (_NETNS / switch).exists():
-        if all(f" {bridge}: <BROADCAST,MULTICAST,UP" in _links(switch) for bridge in _BRIDGES.values()):
+        if set(_BRIDGES.values()) <= _links_up(switch):
             return
         call(["ip", "netns", "del", switch])
     _batch([f"netns add {switch}"])
@@ -62,8 +63,9 @@ def _switch_on(switch: str) -> None:
     _batch(lines, switch)
 
 
-def _links(namespace: str) -> str:
-    return call(["ip", "-n", namespace, "-oneline", "link"])
+def _links_up(namespace: str) -> set[str]:
+    links = json.loads(call(["ip", "-n", namespace, "-json", "link"]))
+    return {link["ifname"] for link in links if "UP" in link["flags"]}
 
 
 def cards(host: HostSpec) -> dict[str, str]:
