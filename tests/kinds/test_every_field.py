@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -49,8 +48,8 @@ def recorded_cases(kind: str) -> list[RecordedCase]:
     return [case for case in listed(kind, "RECORDED_CASES") if case.desired.kind == kind]
 
 
-def every_recorded() -> Iterator[RecordedCase]:
-    return (case for kind in sorted(KINDS) for case in recorded_cases(kind))
+def every_recorded() -> list[RecordedCase]:
+    return [case for kind in sorted(KINDS) for case in recorded_cases(kind)]
 
 
 @pytest.mark.parametrize(("kind", "field"), FIELDS)
