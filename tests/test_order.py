@@ -182,6 +182,16 @@ def test_a_service_takes_up_afterwards_that_its_drop_in_went() -> None:
     assert actions(plan) == ["delete other:dropin", "update thing:service"]
 
 
+def test_what_a_wildcard_names_gives_way_to_what_is_deleted_in_order() -> None:
+    """The wildcard wants the service after the link; but the link goes after the page, and that after the service."""
+    service, link = Thing(name="service", wants=("other:*",)), Other(name="link", absent=True)
+    page = Thing(name="page", wants=("other:link",))
+    ledger = Ledger(entries={page.address: entry(page), service.address: entry(service, requires=(page.address,))})
+    live = {"thing:service": Thing(name="service", value="old"), "other:link": Other(name="link")}
+    plan = planned(host(service, link), live, ledger=ledger, removed=(page,))
+    assert actions(plan) == ["update thing:service", "delete thing:page", "delete other:link"]
+
+
 def test_an_old_file_that_cannot_go_before_the_new_one_goes_last() -> None:
     """The container moves from the old file to the new one: create, move, delete."""
     old, new = Thing(name="old"), Thing(name="new")

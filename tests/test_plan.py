@@ -66,6 +66,12 @@ def test_nothing_is_deleted_that_something_unknown_may_still_need() -> None:
     assert plan.unknown["thing:a"] == "other:o required it, and could not be read"
 
 
+def test_what_is_to_go_does_not_wait_for_what_it_required() -> None:
+    gone = Other(name="gone", absent=True, requires=("thing:a",))
+    plan = planned(host(A, gone), {"thing:a": DOWN, "other:gone": Other(name="gone")})
+    assert actions(plan) == ["delete other:gone"]
+
+
 def test_what_this_plan_lifts_is_known_after_apply() -> None:
     plan = planned(host(A, B), {"thing:a": None, "thing:b": Unknown("not up", until=("thing:a",))})
     assert actions(plan) == ["create thing:a", "update thing:b"]
@@ -141,7 +147,8 @@ def test_a_module_alone_leaves_out_what_needs_a_change_elsewhere() -> None:
 
 
 def test_unknown_outside_of_the_selection_is_not_asked_about() -> None:
-    plan = planned(host(A, Other(name="o")), {"thing:a": DOWN}, selection=Selection(target=("other:o",)))
+    made = host(A, Other(name="o"), Other(name="p"))
+    plan = planned(made, {"thing:a": DOWN}, selection=Selection(target=("other:o",)))
     assert (plan.complete, plan.unknown, plan.unchanged) == (True, {}, 1)
 
 
