@@ -138,6 +138,8 @@ def order_changes(changes: Sequence[Change], everything: Sequence[Declared], led
     created under the same name, of the same kind, or perhaps on the same port. `everything` is what is declared and
     what is removed, and `ledger` says what was required when it was last applied. Raises CycleError.
     """
+    if not changes:
+        return ()
     wanted = {change.address: change for change in changes}
     graph = _declared_graph(item for item in everything if not item.removed)
     requires = Requirements({node: tuple(first) for node, first in graph.every.items()}, {})
