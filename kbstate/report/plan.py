@@ -89,7 +89,7 @@ def last_line(plan: Plan) -> Text:
             f"No changes. {what} {'are' if len(names) > 1 and not selected else 'is'} as declared.", "bold green"
         )
     summary = plan.summary
-    line = Text("Plan: ", "bold")
+    line = Text().append("Plan: ", "bold")
     counts = {
         "to add": (summary.add, "green"),
         "to change": (summary.change, "yellow"),
@@ -120,7 +120,11 @@ def _head(change: Change, widest: int, width: int, verbose: bool) -> Text:
     colour = COLOURS[change.action]
     symbol = SYMBOLS[change.action]
     address = visible(change.address)
-    line = Text(f"{INDENT}{symbol:>3} ", f"bold {colour}").append(address, "bold" if change.action != "create" else "")
+    line = (
+        Text(INDENT)
+        .append(f"{symbol:>3} ", f"bold {colour}")
+        .append(address, "bold" if change.action != "create" else "")
+    )
     line.append(" " * max(widest - cell_len(address), 0))
     remarks = Text()
     if change.cause != "new" or change.action != "create":
