@@ -76,13 +76,14 @@ class LedgerFact(Fact[None, Ledger]):
     """The ledger, an empty one where there is none yet."""
 
     def command(self, wanted: Sequence[None]) -> str:
-        return f"if [ -e {q(PATH)} ]; then base64 -w0 < {q(PATH)}; fi"
+        # an empty file is a damaged one, and not none
+        return f"if [ -e {q(PATH)} ] || [ -L {q(PATH)} ]; then printf 'ledger '; base64 -w0 < {q(PATH)}; fi"
 
     def process(self, wanted: Sequence[None], output: str) -> Mapping[None, Ledger | Unknown | None]:
-        if not output.strip():
+        if not output:
             return {None: Ledger()}
         try:
-            return {None: Ledger.model_validate_json(base64.b64decode(output))}
+            return {None: Ledger.model_validate_json(base64.b64decode(output.removeprefix("ledger "), validate=True))}
         except (ValidationError, ValueError):
             return {None: Unknown(f"the ledger {PATH} is damaged: restore it, or remove it to start a new one")}
 

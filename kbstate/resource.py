@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
 
+import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, PrivateAttr, StringConstraints
 
 from kbstate.errors import Where
@@ -24,6 +25,8 @@ Cause: TypeAlias = Literal["drift", "pending", "both", "new"]
 Impact: TypeAlias = Literal["drops connections", "reloads without loss"]
 
 PACKAGE = str(Path(__file__).parent)
+NOT_DESIRED = (f"{PACKAGE}/", f"{Path(pydantic.__file__).parent}/")
+"""Files in which no resource is declared: the place of one is in the next file outside of them."""
 
 
 # --- markers of fields ------------------------------------------------------------------------------------------
@@ -232,7 +235,7 @@ class Resource(BaseModel):
 
     def model_post_init(self, context: Any) -> None:
         frame = sys._getframe(1)
-        while frame.f_back and (frame.f_code.co_filename.startswith(PACKAGE) or "pydantic" in frame.f_code.co_filename):
+        while frame.f_back and frame.f_code.co_filename.startswith(NOT_DESIRED):
             frame = frame.f_back
         self._where = Where(frame.f_code.co_filename, frame.f_lineno)
 
