@@ -104,7 +104,7 @@ def test_what_is_strange_is_refused() -> None:
     with pytest.raises(ValidationError):
         Entry(**{**ENTRY.model_dump(), "more": 1})
     with pytest.raises(ValidationError):
-        Run(at="x", by="y", digest="z", outcome="unheard of")  # type: ignore[arg-type]
+        Run(at="x", by="y", digest="z", outcome="unheard of")
 
 
 # --- for real ---------------------------------------------------------------------------------------------------

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -269,7 +267,7 @@ def test_port_range(one: int, other: int) -> None:
 
 
 def test_reading_survives_what_nobody_wrote() -> None:
-    items = [
+    items: list[dict[str, Any]] = [
         {"metainfo": {"version": "1"}},
         {"table": {"name": "kbstate"}},
         {"chain": {"name": "admitted"}},
@@ -281,5 +279,3 @@ def test_reading_survives_what_nobody_wrote() -> None:
     assert "the table: has the flowtable f" in strays
     assert 'admitted: has {"new": {"thing": 1}}' in strays
     assert any(line.startswith("nowhere: has") for line in strays)
-    assert ip_address("10.0.0.1")
-    assert json.dumps(strays)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,8 @@ def known(path: Path, expected: str | None = None) -> PathState:
     return found
 
 
-def run(script_of: object) -> subprocess.CompletedProcess[bytes]:
-    [script] = script_of  # type: ignore[misc]  # an operation yields exactly one
+def run(operation: Iterable[str]) -> subprocess.CompletedProcess[bytes]:
+    [script] = operation
     return here(script)
 
 

@@ -94,7 +94,7 @@ def test_what_is_compared_declared_and_replaced() -> None:
 
 def test_what_a_kind_leaves_out_has_a_default() -> None:
     assert [*SAMPLE.problems(), *SAMPLE.needs(), *SAMPLE.backup(), *SAMPLE.parts()] == []
-    assert (SAMPLE.watches(), SAMPLE.before_delete(), SAMPLE.bound({}.get)) == ({}, None, SAMPLE)
+    assert (SAMPLE.watches(), SAMPLE.before_delete(), SAMPLE.bound(lambda address: None)) == ({}, None, SAMPLE)
     change = Change(address="sample:g/n", kind="sample", module="m", action="update", cause="drift")
     assert SAMPLE.impact(change) is None
     for method in (SAMPLE.reads, SAMPLE.observe, lambda: list(SAMPLE.steps(change))):

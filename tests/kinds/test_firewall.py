@@ -185,7 +185,7 @@ def test_problems_parts_and_needs() -> None:
     assert [part.address for part in DESIRED.parts()] == ["package:nftables"]
     assert DESIRED.address == "firewall:kbstate"
     with pytest.raises(ValidationError):
-        Firewall(name="other")  # type: ignore[arg-type]
+        Firewall(name="other")
 
 
 def test_a_rule_for_both_families_is_two() -> None:

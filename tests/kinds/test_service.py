@@ -183,7 +183,8 @@ def test_a_restart_says_what_it_interrupts() -> None:
     assert change.impact == "drops connections"
     start = change_of(LOADING, {"state": STOPPED, **owed})
     assert start is not None
-    assert (start.impact, start.fields) == (None, {"running"})
+    assert start.impact is None
+    assert start.fields == {"running"}
     assert steps_of(start)[0].args["stamps"] == {"unit/kb.service": LOADING.started_with}
 
 

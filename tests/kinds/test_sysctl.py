@@ -16,7 +16,7 @@ from kbstate.resource import Unknown
 from tests.kinds.case import LabCase, change_of, scripts, steps_of
 
 VALUES = {"net.core.somaxconn": 65535, "net.ipv4.ip_local_port_range": "10240\t65000"}
-DESIRED = Sysctl(name="99-keybuzz", values=VALUES).bound({}.get)
+DESIRED = Sysctl(name="99-keybuzz", values=VALUES).bound(lambda address: None)
 RIGHT = {"key0": "65535", "key1": "10240 65000"}
 
 
