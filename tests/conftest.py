@@ -27,6 +27,7 @@ Hosts = Callable[[], Host]
 # Left out, never skipped
 
 
+@pytest.hookimpl(trylast=True)  # after -k and -m, so that only what would have run is counted
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what uses the lab, and have it run last; leave it out where there can be none."""
     for item in items:
@@ -62,7 +63,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """A lab with its package mirror, its registry and the controller; other hosts come as they are asked for."""
-    found = Lab(os.environ.get("KBSTATE_LAB") or "test")
+    os.environ.setdefault("KBSTATE_LAB", "test")
+    found = Lab()
     cache_dir().mkdir(parents=True, exist_ok=True)
     with (cache_dir() / f".session-{found.name}").open("a") as stream:
         try:

@@ -185,10 +185,8 @@ class Lab:
 
     def down(self, progress: Tell = pieces.tell) -> None:
         """Remove all of the lab but the cache, also what an interrupted command left."""
-        if not self.home.exists() and not network.namespaces(self.name):
-            progress(f"lab {self.name} is not up")
-            return
         with self._locked():
+            was = self.home.exists() or network.namespaces(self.name)
             for pid in marked(self.home):
                 kill(pid)
             cgroups.clear(cgroups.group(self.name))
@@ -196,7 +194,7 @@ class Lab:
             discard(self.home)
             sweep()
             limits.give_back()
-        progress(f"lab {self.name} is down")
+        progress(f"lab {self.name} is down" if was else f"lab {self.name} is not up")
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(cache_dir() / f".lock-lab-{self.name}")

@@ -16,6 +16,7 @@ from kbstate.lab import cgroups, credentials, inventory, network, pieces
 from kbstate.lab.errors import LabError
 from kbstate.lab.host import Host
 from kbstate.lab.lab import Lab
+from kbstate.lab.places import default_name
 from kbstate.lab.processes import marked
 from tests.conftest import Hosts
 
@@ -25,6 +26,11 @@ pytestmark = pytest.mark.lab
 def command(*words: str, lab: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "kbstate.lab", words[0], "--lab", lab, *words[1:]]
     return subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+
+
+def beside(end: str) -> str:
+    """The name of another lab of this session, which no other session uses."""
+    return default_name()[:8] + end
 
 
 def ssh(lab: Lab, host: Host, text: str) -> subprocess.CompletedProcess[str]:
@@ -189,7 +195,8 @@ def test_no_packet_can_leave(lab: Lab, bare: Hosts) -> None:
 def test_two_labs_with_the_same_addresses_do_not_meet(lab: Lab, bare: Hosts) -> None:
     host = bare()
     host.run("echo first > /root/which")
-    other = Lab("second")
+    other = Lab(beside("two"))
+    other.down()
     try:
         other.up([host.name])
         other.host(host.name).run("echo second > /root/which")
@@ -271,20 +278,21 @@ def remains(name: str) -> list[str]:
     found = [str(path) for path in Path("/run/netns").glob(f"kb-{name}-*")]
     found += [f"process {pid}" for pid in marked(Lab(name).home)]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"/labs/{name}/" in line]
-    for hierarchy in cgroups.hierarchies():
-        found += [str(path) for path in hierarchy.mountpoint.glob(f"kbstate-{name}*")]
-    return found + [str(path) for path in Lab(name).home.parent.glob(f"{name}*")]
+    groups = [hierarchy.mountpoint / cgroups.group(name) for hierarchy in cgroups.hierarchies()]
+    return found + [str(path) for path in [*groups, Lab(name).home] if path.exists()]
 
 
 def test_nothing_outlives_down() -> None:
-    lab = Lab("passing")
+    name = beside("pass")
+    lab = Lab(name)
+    lab.down()
     lab.up(["bare-01", "dock-01"])
     lab.host("dock-01").run("docker run -d busybox:1.36 sleep 1000")
     lab.host("bare-01").power_off()
     inits = [host.init for host in lab.hosts() if host.init]
-    assert remains("passing")
+    assert remains(name)
     lab.down()
-    assert not remains("passing")
+    assert not remains(name)
     assert len(inits) == 2
     assert not [pid for pid in inits if Path(f"/proc/{pid}").exists()]
     lab.down()
@@ -293,7 +301,8 @@ def test_nothing_outlives_down() -> None:
 @pytest.mark.parametrize("delay", [0.05, 0.2, 0.35, 0.5, 0.7, 0.9])
 @pytest.mark.parametrize("then", ["up", "down"])
 def test_a_killed_up_can_be_resumed_or_taken_down(then: str, delay: float) -> None:
-    name = "killed"
+    name = beside("kill")
+    Lab(name).down()
     argv = [sys.executable, "-m", "kbstate.lab", "up", "--lab", name, "bare-01", "bare-02"]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(delay)
@@ -310,6 +319,19 @@ def test_a_killed_up_can_be_resumed_or_taken_down(then: str, delay: float) -> No
             assert len(supervisors) == 3, "one for each host, none forgotten"
     finally:
         lab.down()
+    assert not remains(name)
+
+
+@pytest.mark.parametrize("delay", [0.2, 0.25, 0.3, 0.4])
+def test_a_killed_down_can_be_finished(delay: float) -> None:
+    name = beside("down")
+    Lab(name).up(["bare-01"])
+    argv = [sys.executable, "-m", "kbstate.lab", "down", "--lab", name]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    Lab(name).down()
     assert not remains(name)
 
 
@@ -352,7 +374,8 @@ def test_a_killed_build_leaves_nothing_that_looks_finished(tmp_path: Path, monke
 
 
 def test_the_command_line_from_up_to_down() -> None:
-    name = "words"
+    name = beside("cli")
+    Lab(name).down()
     try:
         assert command("up", "bare-01", lab=name).returncode == 0
         found = json.loads(command("status", "--json", lab=name).stdout)
