@@ -49,6 +49,14 @@ def test_with_docker(lab: Lab, docker_host: Host, number: int) -> None:
 
 
 def _round(lab: Lab, host: Host, docker: bool, number: int) -> None:
+    try:
+        _try(lab, host, docker, number)
+    except BaseException:
+        lab.rebuild(host.name)  # what a failed round leaves behind is not for the next one to fail of
+        raise
+
+
+def _try(lab: Lab, host: Host, docker: bool, number: int) -> None:
     cases = rounds(docker)[number]
     text = HOSTS.format(docker=docker, number=number, host=host.name, address=host.spec.private)
     tree = Tree(lab, f"kinds-{host.name}-{number}", text)
