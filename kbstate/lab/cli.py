@@ -20,6 +20,7 @@ app = typer.Typer(
     name="lab",
     help="Disposable hosts to rehearse on; nothing of them outlives `down`, or reaches this machine's network.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -97,7 +98,10 @@ def console(
     if log:
         sys.stdout.write(machine.boot_log)
         return
-    execute(machine.enter(["/bin/bash", "--login"]))
+    shell = ["/bin/bash", "--login"]
+    if sys.stdin.isatty():  # with a terminal of the host's own
+        shell = ["script", "--quiet", "--return", "--command", "/bin/bash --login", "/dev/null"]
+    execute(machine.enter(shell))
 
 
 @app.command()

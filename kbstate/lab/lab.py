@@ -175,6 +175,7 @@ class Lab:
                 trust.write(host)
             elif accept_key:
                 trust.accept(self.controller, [host], progress)
+            self._serve(host, progress)
             return host
 
     def remove(self, name: str) -> None:

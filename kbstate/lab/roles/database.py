@@ -26,6 +26,24 @@ ETCD_INITIAL_CLUSTER={cluster}
 ETCD_INITIAL_CLUSTER_STATE=new
 ETCD_INITIAL_CLUSTER_TOKEN=lab
 """
+_JOIN = """#!/bin/sh
+# A host that was rebuilt has lost what its etcd knew: the others drop that member before it joins again.
+[ ! -e /var/lib/etcd/lab/member ] || exit 0
+export ETCDCTL_API=3
+for other in {others}; do
+    export ETCDCTL_ENDPOINTS="http://$other:2379"
+    members=$(etcdctl --command-timeout=2s member list 2> /dev/null) || continue
+    id=$(echo "$members" | sed -n 's/^\\([0-9a-f]*\\), started, {name},.*/\\1/p')
+    [ -n "$id" ] || exit 0
+    etcdctl member remove "$id" && etcdctl member add {name} --peer-urls=http://{address}:2380 || exit 1
+    echo ETCD_INITIAL_CLUSTER_STATE=existing > /var/lib/etcd/joins
+    exit 0
+done
+"""
+_ETCD_DROP_IN = """[Service]
+ExecStartPre=/etc/patroni/join
+EnvironmentFile=-/var/lib/etcd/joins
+"""
 _PATRONI = """scope: keybuzz
 name: {name}
 restapi: {{listen: "0.0.0.0:8008", connect_address: "{address}:8008"}}
@@ -96,6 +114,9 @@ def _furnish(seed: Seed) -> None:
     hosts, own = of_role("database"), seed.host
     cluster = ",".join(f"{host.name}=http://{host.private}:2380" for host in hosts)
     seed.file("/etc/default/etcd", _ETCD.format(name=own.name, address=own.private, cluster=cluster))
+    others = " ".join(address for address in _addresses() if address != own.private)
+    seed.file("/etc/patroni/join", _JOIN.format(others=others, name=own.name, address=own.private), 0o755)
+    seed.file("/etc/systemd/system/etcd.service.d/lab.conf", _ETCD_DROP_IN)
     uid, gid = seed.login_of("postgres")
     config = _PATRONI.format(
         name=own.name,
