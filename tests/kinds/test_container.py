@@ -194,7 +194,8 @@ def test_image() -> None:
 
 def test_the_digest_of_the_declared_image_counts() -> None:
     pinned = Image(name="busybox:1.36", digest="sha256:" + "b" * 64)
-    desired = Container(name="kb", image="busybox:1.36").bound({pinned.address: pinned}.get)
+    images: dict[str, Resource] = {pinned.address: pinned}
+    desired = Container(name="kb", image="busybox:1.36").bound(images.get)
     other = replace(container(), image=image("busybox:1.36", "busybox@sha256:" + "c" * 64))
     right = replace(container(), image=image("busybox:1.36", "busybox@sha256:" + "b" * 64))
     assert change_of(desired, {"state": right}) is None
@@ -329,6 +330,7 @@ def test_leftovers() -> None:
 
 CONF = File(path="/opt/kb/kb.conf", content="a = 1\n")
 OF_CONF: dict[str, Resource] = {CONF.address: CONF}
+NONE: dict[str, Resource] = {}
 BASE: dict[str, Any] = {"name": "kb", "image": "busybox:1.36"}
 LOADING = Container(**BASE, restart_on=(CONF.address,), interrupts="drops connections").bound(OF_CONF.get)
 RELOADING = Container(**BASE, reload_on=(CONF.address,), reload_signal="SIGUSR2").bound(OF_CONF.get)
@@ -372,7 +374,7 @@ def test_a_file_that_is_mounted_by_itself_needs_a_restart() -> None:
     desired = Container(**BASE, mounts=mounts).bound(OF_CONF.get)
     assert desired.started_with == LOADING.started_with
     assert desired.watches()[CONF.address] == "restarts"
-    assert Container(**BASE, mounts=mounts).bound({}.get).started_with is None
+    assert Container(**BASE, mounts=mounts).bound(NONE.get).started_with is None
     [problem] = Container(**BASE, mounts=mounts, reload_on=(CONF.address,)).problems()
     assert "mount its directory" in problem
 
@@ -512,40 +514,34 @@ def test_any_environment_is_seen_as_it_was_given(env: dict[str, str]) -> None:
 SLEEP = ("sleep", "1000")
 
 
-def lab(field: str, value: Any, drift: str, *first: Resource, image: str = "busybox:1.36", **fields: Any) -> LabCase:
+def lab(field: str, value: Any, drift: str, *first: Resource, run: str = "sleep 1000", **fields: Any) -> LabCase:
     """The container is made anew by hand, with other options."""
     name = f"kb-{field.replace('_', '-')}"
     values = {"command": SLEEP, "stop_signal": "SIGKILL", "settles": 1, field: value, **fields}
-    desired = Container(name=name, image=image, **values)
-    by_hand = f"docker rm -f {name}; docker run -d --name {name} --stop-signal SIGKILL {drift} "
-    return LabCase(
-        (Image(name=image), *first, desired), desired.address, field, by_hand + f"{image} sleep 1000", docker=True
-    )
+    desired = Container(name=name, image="busybox:1.36", **values)
+    by_hand = f"docker rm -f {name}; docker run -d --name {name} --stop-signal SIGKILL {drift} busybox:1.36 {run}"
+    return LabCase((Image(name="busybox:1.36"), *first, desired), desired.address, field, by_hand, docker=True)
 
 
-def lab_script(field: str, drift: str, *first: Resource, name: str = "", **fields: Any) -> LabCase:
+def lab_script(field: str, drift: str, *first: Resource, name: str = "", alone: bool = False, **fields: Any) -> LabCase:
     """Something is done to the running container, which the script names `$c`."""
     name = name or f"kb-{field.replace('_', '-')}"
     values = {"command": SLEEP, "stop_signal": "SIGKILL", "settles": 1, **fields}
     desired = Container(name=name, image="busybox:1.36", **values)
     resources = (Image(name="busybox:1.36"), *first, desired)
-    return LabCase(resources, desired.address, field, f"set -e; c={name}; {drift}", docker=True)
+    return LabCase(resources, desired.address, field, f"set -e; c={name}; {drift}", docker=True, alone=alone)
 
 
-def lab_conf(field: str, **fields: Any) -> LabCase:
+def lab_conf(field: str, on: str) -> LabCase:
     """A file that was touched after the start, and no stamp: as after a crash between writing and restarting."""
     file = File(path=f"/etc/kb-{field}.conf", content="a = 1\n")
-    return lab_script(
-        field,
-        f"sleep 1; touch {file.path}; rm /run/kbstate/loaded/container/$c*",
-        file,
-        **{name: (file.address,) if name.endswith("_on") else value for name, value in fields.items()},
-    )
+    drift = f"sleep 1; touch {file.path}; rm /run/kbstate/loaded/container/$c*"
+    return lab_script(field, drift, file, **{on: (file.address,)})  # type: ignore[arg-type]
 
 
 LAB_CASES: list[LabCase] = [
-    lab("command", SLEEP, "--entrypoint sleep busybox:1.36 999 ||"),
-    lab("entrypoint", "/bin/sleep", "--entrypoint sleep", command=("1000",)),
+    lab("command", SLEEP, "", run="sleep 999"),
+    lab("entrypoint", "/bin/sleep", "--entrypoint sleep", run="1000", command=("1000",)),
     lab("user", "99", ""),
     lab("hostname", "kb", ""),
     lab("working_dir", "/tmp", ""),
@@ -623,11 +619,12 @@ LAB_CASES: list[LabCase] = [
         "running",
         "kill -9 $(docker inspect -f '{{.State.Pid}}' $c); sleep 1; docker inspect -f '{{.State.Running}}' $c",
         name="kb-crashing",
+        alone=True,  # it is one only for some seconds
         restart="always",
     ),
     lab_script("running", "docker kill -s HUP $c", name="kb-marked", restart="unless-stopped"),
     lab_script("leftovers", "docker create --name $c.kbstate-old busybox:1.36 true"),
-    lab_conf("started_with", restart_on=()),
-    lab_conf("reloaded_with", reload_on=()),
+    lab_conf("started_with", "restart_on"),
+    lab_conf("reloaded_with", "reload_on"),
     lab_script("", "docker rm -f $c", name="kb-gone"),
 ]

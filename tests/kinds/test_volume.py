@@ -20,7 +20,7 @@ LIVE = VolumeState(
     Name="kb-data",
     Driver="local",
     Options={"type": "tmpfs", "device": "tmpfs"},
-    Labels={"a": "1"},  # type: ignore[call-arg]
+    Labels={"a": "1"},
 )
 
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
