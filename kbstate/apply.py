@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from kbstate.checks import CheckResult, run_checks
@@ -283,7 +283,8 @@ class _Run:
     def _look_again(self) -> Observation:
         """Success is what is seen, not what exited with 0."""
         after = collect(self.session, self.host)
-        rest = plan_host(self.host, after, self.hasher, self.selection)
+        # what was to be made anew has been: asked once more, it would be again
+        rest = plan_host(self.host, after, self.hasher, replace(self.selection, replace=()))
         outcome = self.outcome
         known = {*outcome.failed, *outcome.not_attempted}
         for change in rest.changes:
