@@ -158,11 +158,11 @@ def test_nonsense_is_an_error_or_nothing(output: str) -> None:
         pass
 
 
-def lab(field: str, by_hand: str, before: str = "", **fields: Any) -> LabCase:
+def lab(field: str, by_hand: str, before: str = "", alone: bool = False, **fields: Any) -> LabCase:
     name = f"kb-net-{field.replace('_', '-')}"
     desired = DockerNetwork(name=name, **fields)
     drift = f"{before}docker network rm {name}; docker network create {by_hand} {name}"
-    return LabCase((desired,), desired.address, field, drift, docker=True)
+    return LabCase((desired,), desired.address, field, drift, docker=True, alone=alone)
 
 
 MEMBER = Container(
@@ -176,10 +176,10 @@ WITH_MEMBER = DockerNetwork(name="kb-net-members", labels={"a": "1"})
 ANEW = "docker network disconnect $n kb-member; docker network rm $n; docker network create --label a=2 $n"
 
 LAB_CASES: list[LabCase] = [
-    lab("driver", "--driver overlay", "docker swarm init --advertise-addr 127.0.0.1; ", driver="bridge"),
-    lab("subnet", "--subnet 172.28.1.0/24", subnet="172.28.0.0/24"),
-    lab("gateway", "--subnet 172.28.2.0/24 --gateway 172.28.2.9", subnet="172.28.2.0/24", gateway="172.28.2.1"),
-    lab("ip_range", "--subnet 172.28.3.0/24", subnet="172.28.3.0/24", ip_range="172.28.3.128/25"),
+    lab("driver", "--driver overlay", "docker swarm init --advertise-addr 127.0.0.1; ", True, driver="bridge"),
+    lab("subnet", "--subnet 10.77.1.0/24", subnet="10.77.0.0/24"),
+    lab("gateway", "--subnet 10.77.2.0/24 --gateway 10.77.2.9", subnet="10.77.2.0/24", gateway="10.77.2.1"),
+    lab("ip_range", "--subnet 10.77.3.0/24", subnet="10.77.3.0/24", ip_range="10.77.3.128/25"),
     lab("subnet6", "--ipv6 --subnet fd00:6::/64", ipv6=True, subnet6="fd00:5::/64"),
     lab("ipv6", "--ipv6 --subnet fd00:7::/64", ipv6=False),
     lab("internal", "", internal=True),

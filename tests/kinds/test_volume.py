@@ -122,15 +122,15 @@ sleep 1
 """A volume driver that only remembers names: `local` is the only one that Docker brings."""
 
 
-def lab(field: str, by_hand: str, before: str = "", **fields: Any) -> LabCase:
+def lab(field: str, by_hand: str, before: str = "", alone: bool = False, **fields: Any) -> LabCase:
     name = f"kb-volume-{field}"
     desired = Volume(name=name, **fields)
     drift = f"{before}docker volume rm {name}; docker volume create {by_hand} {name}"
-    return LabCase((desired,), desired.address, field, drift, docker=True)
+    return LabCase((desired,), desired.address, field, drift, docker=True, alone=alone)
 
 
 LAB_CASES: list[LabCase] = [
-    lab("driver", "--driver kbfake", PLUGIN, driver="local"),
+    lab("driver", "--driver kbfake", PLUGIN, True, driver="local"),
     lab("options", "--opt type=tmpfs --opt device=kb", options={"type": "tmpfs", "device": "tmpfs"}),
     lab("labels", "--label a=2", labels={"a": "1"}),
     LabCase((Volume(name="kb-gone"),), "volume:kb-gone", "", "docker volume rm kb-gone", docker=True),
