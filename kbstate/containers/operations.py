@@ -114,22 +114,32 @@ undo() {
 """Without one that was there before, the new one stays as it is, to be looked at."""
 
 
-def control(name: str, verb: str, settles: int, stamps: Mapping[str, str]) -> Iterator[str]:
-    """Start, stop, restart or unpause it, and look that it stays so. The end of its log is part of the error."""
-    script = [*_head(name), f'docker container {verb} -- "$n" >/dev/null || fail "did not {verb}"']
+def _checked(check: Sequence[str]) -> Iterator[str]:
+    if check:
+        refused = f'echo "$n: it was left as it is, since it does not accept its files:" {q(words(check))} failed >&2'
+        yield f'docker container exec -- "$n" {words(check)} >&2 || {{ {refused}; exit 1; }}'
+
+
+def control(name: str, verb: str, settles: int, stamps: Mapping[str, str], check: Sequence[str] = ()) -> Iterator[str]:
+    """Start, stop, restart or unpause it, and look that it stays so. The end of its log is part of the error.
+
+    `check` is a command that must succeed in it first.
+    """
+    script = [*_head(name), *_checked(check), f'docker container {verb} -- "$n" >/dev/null || fail "did not {verb}"']
     if verb != "stop":
         script += [f"settle {int(settles)}", *_stamps(stamps)]
     yield "\n".join(script)
 
 
-def reload(name: str, signal: str, settles: int, stamps: Mapping[str, str]) -> Iterator[str]:
-    """Send a signal to its first process.
+def reload(name: str, signal: str, settles: int, stamps: Mapping[str, str], check: Sequence[str] = ()) -> Iterator[str]:
+    """Send a signal to its first process; `check` is a command that must succeed in it first.
 
     Not by `docker kill`: that marks a container as stopped by hand, which then does not come back with the daemon.
     """
     yield "\n".join(
         [
             *_head(name),
+            *_checked(check),
             "pid=$(said \"$n\" '{{.State.Pid}}')",
             '[ "$pid" -gt 1 ] || fail "is not running"',
             f'kill -s {q(signal.removeprefix("SIG"))} "$pid"',

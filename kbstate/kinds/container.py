@@ -83,6 +83,8 @@ class Container(Resource):
     reload_on: Annotated[tuple[Line, ...], Meta()] = ()
     """Addresses of the files that it loads at the reload signal."""
     reload_signal: Annotated[types.Signal, Meta()] = "SIGHUP"
+    check_with: Annotated[tuple[Text, ...], Meta()] = ()
+    """A command that must accept the files in the running container before it is reloaded or restarted."""
     interrupts: Annotated[Impact | None, Meta()] = None
     """What a stop, restart or replacement interrupts."""
     settles: Annotated[int, Meta(), Field(ge=0, le=300)] = 3
@@ -227,19 +229,22 @@ class Container(Resource):
         }
 
     def _changed(self, change: Change) -> Iterator[Step]:
-        fields, settled = change.fields, {"name": self.name, "settles": self.settles}
+        fields = change.fields
         if "networks" in fields:
             yield Step(operations.join, self._joined(change), "connect and disconnect it")
         given = [OPTIONS[name].given(getattr(self, name)) for name in UPDATABLE if name in fields]
         if limits := [word for words in given for word in words]:
             yield Step(operations.update, {"name": self.name, "options": limits}, "set limits and restart policy")
         for verb in self._verbs(change):
-            stamps = self._stamps(verb)
+            arguments = {"name": self.name, "settles": self.settles, "stamps": self._stamps(verb)}
+            if verb in ("reload", "restart") and (change.before or {}).get("running", True) != "crashing":
+                arguments["check"] = self.check_with
             if verb == "reload":
-                arguments = {**settled, "signal": self.reload_signal, "stamps": stamps}
-                yield Step(operations.reload, arguments, f"send it {self.reload_signal}")
+                yield Step(
+                    operations.reload, {**arguments, "signal": self.reload_signal}, f"send it {self.reload_signal}"
+                )
             else:
-                yield Step(operations.control, {**settled, "verb": verb, "stamps": stamps}, f"{verb} it")
+                yield Step(operations.control, {**arguments, "verb": verb}, f"{verb} it")
         if "leftovers" in fields:
             yield Step(operations.clean_up, {"names": (change.before or {})["leftovers"]}, "remove leftovers")
 

@@ -369,6 +369,18 @@ def test_a_reload_is_a_signal_to_the_process() -> None:
     assert step.args["stamps"] == {"container/kb.reload": RELOADING.reloaded_with}
 
 
+def test_its_files_are_checked_before_it_is_disturbed() -> None:
+    owed = {"state": container(), "reload_stamp": None, "reload_file0": conf(STARTED + 60)}
+    checked = RELOADING.model_copy(update={"check_with": ("check", "a b")})
+    [step] = steps_of(change_of(checked, owed) or pytest.fail())
+    text = scripts(step)
+    assert "docker container exec -- \"$n\" check 'a b'" in text
+    assert text.index("container exec") < text.index("kill -s")
+    # in one that dies all the time nothing can be run
+    [step] = steps_of(change_of(checked, {**owed, "state": container({"RestartCount": 2})}) or pytest.fail())
+    assert (step.args["verb"], "container exec" in scripts(step)) == ("restart", False)
+
+
 def test_a_file_that_is_mounted_by_itself_needs_a_restart() -> None:
     mounts = ({"source": CONF.path, "target": "/etc/kb.conf"},)
     desired = Container(**BASE, mounts=mounts).bound(OF_CONF.get)
