@@ -94,7 +94,8 @@ def _failed(message: str, code: int, arguments: Sequence[str]) -> int:
 
 def _unforeseen(error: Exception) -> str:
     """Where, not what: its own text may hold anything."""
-    inside = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}kbstate{os.sep}" in f.filename]
+    ours = Path(__file__).parent
+    inside = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(ours)]
     place = f" at {Path(inside[-1].filename).name}:{inside[-1].lineno}" if inside else ""
     return (
         f"this is a fault of kbstate ({type(error).__name__}{place}): add --verbose to see where it comes from, "

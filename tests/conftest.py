@@ -13,12 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from kbstate.lab.host import Host
 from kbstate.lab.inventory import HOSTS, of_role
 from kbstate.lab.lab import Lab
 from kbstate.lab.places import cache_dir
 from kbstate.lab.requirements import unavailable
+
+# how long an example takes says more about the machine than about the code
+settings.register_profile("kbstate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kbstate")
 
 _LEFT_OUT = pytest.StashKey[str]()
 Hosts = Callable[[], Host]
