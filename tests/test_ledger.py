@@ -134,6 +134,13 @@ def test_where_there_is_none_the_command_succeeds() -> None:
     assert (done.returncode, done.stdout) == (0, b"")
 
 
+def test_an_empty_file_is_damaged_not_none(tmp_path: Path) -> None:
+    (tmp_path / "ledger.json").touch()
+    done = in_a_directory(tmp_path, LedgerFact().command([None]))
+    assert done.returncode == 0
+    assert isinstance(answer(done.stdout.decode()), Unknown)
+
+
 def test_one_that_cannot_be_read_is_not_none(tmp_path: Path) -> None:
     (tmp_path / "ledger.json").mkdir()
     done = in_a_directory(tmp_path, LedgerFact().command([None]))

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from kbstate import nft
 from kbstate.kinds.firewall import Tables
 from kbstate.nft import Allow, Table, admits, port_range, render
-from kbstate.shell import feed
+from kbstate.shell import feed, q
 from tests.real import alone
 
 BRIDGES = ("docker0", "br-*")
@@ -145,37 +145,86 @@ def test_where_there_is_no_table() -> None:
     assert (done.returncode, Tables().process([None], done.stdout.decode())) == (0, {None: None})
 
 
-def test_packets_meet_the_rules() -> None:
-    """Over a veth pair: an admitted port answers, another does not, and a stranger meets neither."""
-    rules = render(split([Allow(ports=(5432,), sources=("10.9.0.2",))]), BRIDGES, "off")
-    script = f"""
-set -e
-unshare --net sleep 60 & peer=$!
-trap 'kill $peer' EXIT
-sleep 0.3
-ip link set lo up; ip link add kb0 type veth peer name kb1 netns $peer
-ip address add 10.9.0.1/24 dev kb0; ip link set kb0 up
-there() {{ nsenter --net=/proc/$peer/ns/net "$@"; }}
-there ip address add 10.9.0.2/24 dev kb1; there ip address add 10.9.0.3/24 dev kb1; there ip link set kb1 up
-python3 -c '
-import socket, threading, time
-for port in (5432, 5433):
+SERVERS = """
+import socket, sys, threading, time
+for port in map(int, sys.argv[1:]):
     server = socket.create_server(("0.0.0.0", port))
     threading.Thread(target=lambda s=server: [s.accept() for _ in range(9)], daemon=True).start()
-time.sleep(30)' & servers=$!
-trap 'kill $peer $servers' EXIT
-{feed("nft -f -", rules.encode())}
-sleep 0.5
-try() {{ there python3 -c '
+time.sleep(60)
+"""
+TRY = """
 import socket, sys
 try:
-    socket.create_connection(("10.9.0.1", int(sys.argv[2])), 1, (sys.argv[1], 0)); print("yes")
-except OSError: print("no")' "$@"; }}
-try 10.9.0.2 5432; try 10.9.0.2 5433; try 10.9.0.3 5432
-there ping -c1 -W1 10.9.0.1 > /dev/null 2>&1 && echo pong || echo silent
+    socket.create_connection((sys.argv[2], int(sys.argv[3])), 1, (sys.argv[1], 0))
+    print("yes")
+except OSError:
+    print("no")
+"""
+
+
+def packets(rules: tuple[Allow, ...], attempts: str) -> list[str]:
+    """What answers at a host (10.9.0.1) with a container behind br-kb (10.99.0.2, port 80 published as 8080).
+
+    `from_peer SOURCE ADDRESS PORT` tries from outside, `from_container` from inside.
+    """
+    script = f"""
+set -e
+unshare --net sleep 60 > /dev/null 2>&1 & peer=$!
+unshare --net sleep 60 > /dev/null 2>&1 & container=$!
+sleep 0.3
+there() {{ n=$1; shift; nsenter --net=/proc/$n/ns/net "$@"; }}
+python3 -c {q(SERVERS)} 5432 5433 > /dev/null 2>&1 & one=$!
+nsenter --net=/proc/$container/ns/net python3 -c {q(SERVERS)} 80 > /dev/null 2>&1 & two=$!
+nsenter --net=/proc/$peer/ns/net python3 -c {q(SERVERS)} 99 > /dev/null 2>&1 & three=$!
+trap 'kill $peer $container $one $two $three 2> /dev/null' EXIT
+echo 1 > /proc/sys/net/ipv4/ip_forward
+ip link set lo up
+ip link add kb0 type veth peer name kb1 netns $peer; ip link add br-kb type veth peer name eth0 netns $container
+ip address add 10.9.0.1/24 dev kb0; ip link set kb0 up; ip address add 10.99.0.1/24 dev br-kb; ip link set br-kb up
+for a in 2 3; do there $peer ip address add 10.9.0.$a/24 dev kb1; done
+there $peer ip link set kb1 up; there $peer ip route add default via 10.9.0.1
+there $container ip address add 10.99.0.2/24 dev eth0; there $container ip link set eth0 up
+there $container ip route add default via 10.99.0.1
+nft -f - <<X
+table ip nat {{
+    chain PREROUTING {{
+        type nat hook prerouting priority -100
+        fib daddr type local tcp dport 8080 dnat to 10.99.0.2:80
+    }}
+}}
+X
+{feed("nft -f -", render(split(rules), BRIDGES, "off").encode())}
+sleep 0.5
+from_peer() {{ there $peer python3 -c {q(TRY)} "$@"; }}
+from_container() {{ there $container python3 -c {q(TRY)} 10.99.0.2 "$@"; }}
+{attempts}
 """
     done = alone(script)
-    assert done.stdout.split()[:3] == [b"yes", b"no", b"no"], done.stderr.decode()
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().split()
+
+
+def test_packets_meet_the_rules() -> None:
+    """Of the host's own ports those that are admitted answer, to whom they are."""
+    rules = (Allow(ports=(5432,), sources=("10.9.0.2",)),)
+    attempts = """
+from_peer 10.9.0.2 10.9.0.1 5432
+from_peer 10.9.0.2 10.9.0.1 5433
+from_peer 10.9.0.3 10.9.0.1 5432
+"""
+    assert packets(rules, attempts) == ["yes", "no", "no"]
+
+
+def test_published_ports_meet_the_same_rules() -> None:
+    rules = (Allow(ports=(8080,), sources=("10.9.0.2",)),)
+    attempts = """
+from_peer 10.9.0.2 10.9.0.1 8080
+from_peer 10.9.0.3 10.9.0.1 8080
+from_peer 10.9.0.2 10.99.0.2 80
+from_container 10.9.0.2 99
+from_container 10.99.0.1 5432
+"""
+    assert packets(rules, attempts) == ["yes", "no", "no", "yes", "no"]
 
 
 # --- the model --------------------------------------------------------------------------------------------------

@@ -198,6 +198,11 @@ def test_a_line_is_one_line_of_unicode(text: str) -> None:
     assert (line is None) == any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in text)
 
 
+@pytest.mark.parametrize("text", ["\x7f", "a\x1f", "\n", "\t", "\ud800"])
+def test_what_is_no_line(text: str) -> None:
+    assert accepts(Line, text) is None
+
+
 @pytest.mark.parametrize(("given_mode", "mode"), [("644", "0644"), ("0644", "0644"), ("4755", "4755"), ("000", "0000")])
 def test_a_mode_has_four_digits(given_mode: str, mode: str) -> None:
     assert accepts(Mode, given_mode) == mode

@@ -273,7 +273,6 @@ def load(content: str, rules: Sequence[Allow]) -> Iterator[str]:
             f"mkdir -p {q(DIRECTORY)}; t=$(mktemp -p {q(DIRECTORY)} .firewall.nft.kbXXXXXX)",
             """trap 'rm -f -- "$t"' EXIT""",
             feed('cat > "$t"', content.encode()).rstrip("\n"),
-            'nft -c -f "$t"',
             'nft -f "$t"',
             'chmod 0644 -- "$t"; sync -- "$t"',
             f'mv -fT -- "$t" {q(FILE)}; sync -- {q(DIRECTORY)}; trap - EXIT',

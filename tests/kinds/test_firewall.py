@@ -103,6 +103,7 @@ BOOT = ["write_file", "systemd.daemon_reload", "systemd.daemon_reload", "enable"
     [
         ({}, set(), []),
         ({"table": table((SSH,))}, {"rules"}, ["load"]),
+        ({"table": table((SSH,)), "state": file(nft.render((SSH,), ("docker0", "br-*"), "off"))}, {"rules"}, ["load"]),
         ({"table": table((WEB, SSH))}, {"rules"}, ["load"]),
         ({"table": table((SSH, WEB), bridges=("docker0",))}, {"container_bridges"}, ["load"]),
         ({"table": table((SSH, WEB), log="10/minute")}, {"log"}, ["load"]),
@@ -258,6 +259,26 @@ def test_the_host_judges_as_python_does(
     assert (on_the_host(rules, str(client), port, interface).returncode == 0) is said
     if client.version == 4:
         assert (on_the_host(rules, f"::ffff:{client}", port, interface).returncode == 0) is said
+
+
+@pytest.mark.parametrize(
+    ("client", "port", "interface", "let_in"),
+    [
+        ("10.0.0.1", 22, "br-1", True),
+        ("10.0.0.1", 22, "br-", True),
+        ("10.0.0.1", 22, "xbr-1", False),
+        ("10.0.0.1", 22, "", False),
+        ("10.0.0.1", 23, "br-1", False),
+        ("10.1.0.0", 22, "br-1", False),
+        ("10.0.0.1", 80, "eth0", True),
+        ("10.0.0.1", 80, "eth01", False),
+        ("127.8.8.8", 1, "lo", True),
+    ],
+)
+def test_the_host_looks_at_the_interface(client: str, port: int, interface: str, let_in: bool) -> None:
+    rules = [Allow(ports=(22,), sources=("10.0.0.0/16",), interface="br-*"), Allow(ports=(80,), interface="eth0")]
+    assert nft.admits(rules, client, port, interface) is let_in
+    assert (on_the_host(rules, client, port, interface).returncode == 0) is let_in
 
 
 def test_the_host_says_whom_it_would_cut_off() -> None:
