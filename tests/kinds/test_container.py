@@ -345,6 +345,8 @@ def test_a_restart_is_owed_while_the_file_is_newer_than_the_start() -> None:
     fields, steps = done(LOADING, start_stamp=None, start_file0=conf(STARTED + 60))
     assert fields == {"started_with": (STALE, LOADING.started_with)}
     assert steps == ["restart"]
+    stopped = Container(**BASE, restart_on=(CONF.address,), running=False).bound(OF_CONF.get)
+    assert (stopped.started_with, stopped.reloaded_with) == (None, None)
     start = change_of(LOADING, {"state": container(EXITED), "start_stamp": None, "start_file0": conf(STARTED + 60)})
     assert (start or pytest.fail()).fields == {"running"}
 
@@ -423,6 +425,7 @@ def test_impact() -> None:
     assert impact(Container(**losing, user="9")) == "drops connections"
     assert impact(Container(**losing, running=False)) == "drops connections"
     assert impact(Container(**losing, memory="1g")) is None
+    assert impact(Container(**losing, networks=("other",))) == "drops connections"
     assert impact(Container(**losing), EXITED) is None
     assert impact(Container(**losing, absent=True)) == "drops connections"
     assert impact(Container(**losing), state(Status="restarting", Restarting=True)) is None
