@@ -29,6 +29,9 @@ _LEFT_OUT = pytest.StashKey[str]()
 Hosts = Callable[[], Host]
 
 
+os.environ.setdefault("KBSTATE_LAB", "test")
+
+
 # Left out, never skipped
 
 
@@ -68,7 +71,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """A lab with its package mirror, its registry and the controller; other hosts come as they are asked for."""
-    os.environ.setdefault("KBSTATE_LAB", "test")
     found = Lab()
     cache_dir().mkdir(parents=True, exist_ok=True)
     with (cache_dir() / f".session-{found.name}").open("a") as stream:

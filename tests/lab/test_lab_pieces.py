@@ -213,7 +213,7 @@ def test_a_tree_goes_at_once_and_a_file_comes_whole(tmp_path: Path) -> None:
 
 def pytest_without_namespaces(**environment: str) -> subprocess.CompletedProcess[str]:
     argv = ["setpriv", "--bounding-set=-sys_admin"] if os.geteuid() == 0 else []
-    argv += [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "tests/lab/test_lab.py"]
+    argv += [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "tests/lab/test_lab_life.py"]
     argv += ["tests/lab/test_lab_pieces.py", "-k", "errors_are_one_sentence or read_back"]
     env = {**{name: value for name, value in os.environ.items() if name != "CI"}, **environment}
     return subprocess.run(argv, env=env, cwd=SOURCE, capture_output=True, text=True, check=False)
