@@ -27,7 +27,7 @@ from kbstate.events import Event
 from kbstate.ledger import Ledger, Run
 from kbstate.plan import HostPlan, moved, plan_host, refuse_unsafe
 from kbstate.record import converged, intended, ledger_script
-from kbstate.resource import Change, Resource, Step, Unknown
+from kbstate.resource import Change, Preflight, Resource, Step, Unknown
 from kbstate.secret import Hasher
 from kbstate.selection import Selection
 from kbstate.session import Owner, Session
@@ -216,6 +216,8 @@ class _Run:
         for change in group:
             self._tell("step_start", change, text=joined.why if joined else None)
         try:
+            for check in dict.fromkeys(check for change in group for check in _preflights(change)):
+                self.session.look_before(check)
             if joined:
                 self.session.run(joined, f"{', '.join(change.address for change in group)}: {joined.why}")
             else:
@@ -356,6 +358,12 @@ def _single(change: Change) -> Step | None:
         return None
     steps = list(_subject(change).steps(change))
     return steps[0] if len(steps) == 1 else None
+
+
+def _preflights(change: Change) -> Iterator[Preflight]:
+    """What no step makes sure of by itself."""
+    if change._desired is not None and not change.after_unknown:
+        yield from (check for check in change._desired.preflight(change) if not check.in_step)
 
 
 def _items(step: Step, key: str) -> Iterator[object]:

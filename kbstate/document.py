@@ -55,6 +55,7 @@ class ChangeDocument(Strict):
     requires: tuple[str, ...]
     before_hash: str | None
     after_hash: str | None
+    preflights: tuple[str, ...] = ()
     after_unknown: bool = False
     reason: str | None = None
 
@@ -154,6 +155,8 @@ def _change(change: Change) -> dict[str, Json]:
         "before_hash": change.before_hash,
         "after_hash": change.after_hash,
     }
+    if change.preflights:
+        document["preflights"] = list(change.preflights)
     if change.after_unknown:
         document["after_unknown"] = True
     if change.reason:

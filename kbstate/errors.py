@@ -105,6 +105,10 @@ class StepError(HostError):
     """An operation failed on the host."""
 
 
+class PreflightError(StepError):
+    """Something that must hold before a change begins does not; nothing of the change was begun."""
+
+
 class UnsafePlan(KbstateError):
     """The plan would destroy or lock out; the sentence names the resource and the flag that allows it."""
 

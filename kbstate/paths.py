@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from kbstate.resource import Fact, Unknown
+from kbstate.resource import Fact, Preflight, Unknown
 from kbstate.secret import Secret
 from kbstate.shell import feed, q, words
 
@@ -157,7 +157,7 @@ def write_file(
     directory, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
     fresh_mode = "0600" if isinstance(content, Secret) else "0644"
     data = content.reveal() if isinstance(content, Secret) else content
-    check = f"{validate.replace('{path}', chr(34) + '$t' + chr(34))} >&2" if validate else ":"
+    check = f"{_validation(validate)} >&2" if validate else ":"
     yield "\n".join(
         [
             "set -eu; umask 077",
@@ -180,6 +180,36 @@ def write_file(
 def _hidden(name: str) -> str:
     """A template for mktemp(1) beside a file of this name, within the 255 bytes that a name may have."""
     return f".{name.encode()[:200].decode(errors='ignore')}.kbXXXXXX"
+
+
+def _validation(command: str) -> str:
+    return command.replace("{path}", '"$t"')
+
+
+def try_file(content: bytes | Secret, validate: str) -> str:
+    """Shell text that runs the validation on a candidate that is never put in place."""
+    data = content.reveal() if isinstance(content, Secret) else content
+    return "\n".join(
+        [
+            "set -eu; umask 077; t=$(mktemp)",
+            """trap 'rm -f -- "$t"' EXIT""",
+            feed('cat > "$t"', data).rstrip("\n"),
+            'chmod 644 -- "$t"' if not isinstance(content, Secret) else ":",
+            f"{_validation(validate)} >&2",
+        ]
+    )
+
+
+def disk_space(path: str, megabytes: int) -> Preflight:
+    """Free disk space where this path is, or will be."""
+    script = "\n".join(
+        [
+            f'p={q(path)}; while [ ! -e "$p" ]; do p=$(dirname -- "$p"); done',
+            'm=$(df --output=avail --block-size=1M -- "$p" | tail -n 1 | tr -d " ")',
+            f'[ "$m" -ge {megabytes} ] || {{ echo "only $m MB are free there" >&2; exit 1; }}',
+        ]
+    )
+    return Preflight(f"{megabytes} MB are free in {path}", script)
 
 
 def set_attributes(path: str, owner: str | None, group: str | None, mode: str | None) -> Iterator[str]:

@@ -256,6 +256,8 @@ def _explained(changes: list[Change], everything: Iterable[Declared]) -> list[Ch
     result = []
     for change in changes:
         update: dict[str, object] = {"effects": tuple(effects.get(change.address, ()))}
+        if change._desired is not None and not change.after_unknown:
+            update["preflights"] = tuple(check.name for check in change._desired.preflight(change))
         if why := destroys(change):
             update["reason"] = why
         result.append(change.model_copy(update=update))

@@ -161,6 +161,20 @@ class Step:
     """The list argument that may be joined with that of the same step of neighbouring changes (one apt run)."""
 
 
+@dataclass(frozen=True)
+class Preflight:
+    """What must hold on the host before a change begins: a script that changes nothing exits with 0 if it does.
+
+    `in_step` where the step makes sure of it by itself; then it is only looked at when somebody asks beforehand.
+    """
+
+    name: str
+    script: str
+    in_step: bool = False
+    secrets: tuple[Secret, ...] = ()
+    """What is in the script and must not be in what it says."""
+
+
 # --- changes ----------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +207,8 @@ class Change(BaseModel):
     requires: tuple[str, ...] = ()
     before_hash: str | None = None
     after_hash: str | None = None
+    preflights: tuple[str, ...] = ()
+    """What is looked at before it begins."""
     after_unknown: bool = False
     reason: str | None = None
     """Why it is not known yet (`after_unknown`), or what else a reader must know."""
@@ -293,6 +309,10 @@ class Resource(BaseModel):
     def impact(self, change: Change) -> Impact | None:
         """What the change interrupts."""
         return None
+
+    def preflight(self, change: Change) -> Iterator[Preflight]:
+        """What must hold on the host before the change begins."""
+        return iter(())
 
     def before_delete(self) -> str | None:
         """Why deleting this needs `--allow-destroy`; None if it is harmless."""

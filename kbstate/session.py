@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from kbstate.batch import Batch, Facts
 from kbstate.channel import Answer, Channel, Options, Owner, Target
-from kbstate.errors import StepError, UnreadableError
-from kbstate.resource import AnyRead, Step
+from kbstate.errors import PreflightError, StepError, UnreadableError
+from kbstate.resource import AnyRead, Preflight, Step
 from kbstate.secret import Secret
 from kbstate.shell import q
 
@@ -21,6 +21,8 @@ __all__ = ["Options", "Owner", "Session"]
 
 STEP_SECONDS = 1800
 """The longest that one script of a step may take."""
+PREFLIGHT_SECONDS = 60
+"""The longest that one preflight may take."""
 SAID = 1500
 """Characters of what a failed step said, from its end."""
 
@@ -60,6 +62,13 @@ class Session:
         """Become the host's one writer until the session ends. Raises HeldError."""
         self._channel.lock(owner)
 
+    def look_before(self, check: Preflight) -> None:
+        """Raises PreflightError if what must hold does not."""
+        answer = self._channel.read(check.script, PREFLIGHT_SECONDS)
+        if answer.status != 0:
+            said = _said(answer, check.secrets)
+            raise PreflightError(self.host.name, f"not begun, because this does not hold: {check.name}: {said}")
+
     def run(self, step: Step, name: str) -> None:
         """Run one step under the lock. Raises StepError with what the program said, secrets masked."""
         scripts = self._operations.scripts(step.op, step.args) if isinstance(step.op, str) else step.op(**step.args)
@@ -80,10 +89,7 @@ class Session:
             return
         if answer.status in (124, 137):
             raise StepError(self.host.name, f"{name} was stopped after {STEP_SECONDS} s")
-        said = answer.errors.strip() or answer.output.decode(errors="replace").strip() or "no word why"
-        for secret in secrets:
-            said = secret.hide_in(said)
-        raise StepError(self.host.name, f"{name} failed ({answer.status}): {said[-SAID:]}")
+        raise StepError(self.host.name, f"{name} failed ({answer.status}): {_said(answer, secrets)}")
 
     @property
     def _operations(self) -> Operations:
@@ -92,6 +98,14 @@ class Session:
 
             self._pyinfra = Operations(self.host.name, lambda script: self._channel.read(script, STEP_SECONDS))
         return self._pyinfra
+
+
+def _said(answer: Answer, secrets: Iterable[Secret]) -> str:
+    """The end of what a program said, without secrets."""
+    said = answer.errors.strip() or answer.output.decode(errors="replace").strip() or "no word why"
+    for secret in secrets:
+        said = secret.hide_in(said)
+    return said[-SAID:]
 
 
 def _secrets(value: object) -> Iterator[Secret]:

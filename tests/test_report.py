@@ -161,6 +161,8 @@ EMPTY = """
         + file:/etc/haproxy.cfg  content 7 lines, owner root, group root, mode 0640
         + file:/opt/token        content (sensitive), mode 0600
 
+      looked at first: 200 MB are free in /var
+
     Plan: 7 to add, 0 to change, 0 to replace, 0 to delete.
     """
 

@@ -11,9 +11,11 @@ from typer import Argument, Option
 
 from kbstate.commands.files import is_file
 from kbstate.commands.options import Common, HostNames, Json, Output, Selectors, with_options
+from kbstate.errors import ERROR
 
 if TYPE_CHECKING:
     from kbstate.collect import Observation
+    from kbstate.desired import Host
     from kbstate.errors import HostError
     from kbstate.plan import Plan
 
@@ -31,6 +33,9 @@ def plan(
         Path | None,
         Option("--observed", metavar="FILE", help="Plan from what `kbstate collect` saw, without a connection."),
     ] = None,
+    preflight: Annotated[
+        bool, Option("--preflight", help="Also look at what must hold on the hosts before; leaves nothing behind.")
+    ] = False,
     json: Json = False,
     detailed_exitcode: Annotated[bool, Option("--detailed-exitcode", help="Exit with 2 if there are changes.")] = False,
 ) -> int:
@@ -54,7 +59,38 @@ def plan(
     if out is not None and not json:
         name = str(out) if is_file(str(out)) else f"./{out}"
         print(f"Saved as {out}: `kbstate apply {name}` runs exactly this.", file=sys.stderr)
+    if preflight and not _preflights(chosen, made, common):
+        return ERROR
     return made.exit_code(detailed_exitcode)
+
+
+def _preflights(hosts: Sequence[Host], made: Plan, common: Common) -> bool:
+    """Look at what a change needs that needs no other change before it; false if anything does not hold."""
+    from kbstate.commands import connect
+    from kbstate.errors import HostError, PreflightError
+    from kbstate.report.style import print_error
+    from kbstate.session import Session
+
+    changes = {host.name: [c for c in host.changes if not c.requires and c.preflights] for host in made.hosts}
+
+    def look(session: Session, host: Host) -> list[HostError]:
+        checks = {check.name: check for c in changes[host.name] if c._desired for check in c._desired.preflight(c)}
+        failed: list[HostError] = []
+        for check in checks.values():
+            try:
+                session.look_before(check)
+            except PreflightError as error:
+                failed.append(error)
+        if not failed:
+            print(f"{host.name}: what must hold before holds ({len(checks)} looked at)", file=sys.stderr)
+        return failed
+
+    wanted = [host for host in hosts if changes.get(host.name)]
+    results = connect.on_each(wanted, common, look)
+    errors = [e for result in results for e in ([result] if isinstance(result, HostError) else result)]
+    for error in errors:
+        print_error(str(error), no_color=common.no_color)
+    return not errors
 
 
 @with_options

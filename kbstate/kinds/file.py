@@ -6,8 +6,21 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Self
 
-from kbstate.paths import PathQuery, Paths, PathState, parents, remove_file, set_attributes, write_file
-from kbstate.resource import AbsPath, Account, AnyRead, Change, Line, Meta, Mode, Read, Resource, Step, Unknown
+from kbstate.paths import PathQuery, Paths, PathState, parents, remove_file, set_attributes, try_file, write_file
+from kbstate.resource import (
+    AbsPath,
+    Account,
+    AnyRead,
+    Change,
+    Line,
+    Meta,
+    Mode,
+    Preflight,
+    Read,
+    Resource,
+    Step,
+    Unknown,
+)
 from kbstate.secret import Secret
 
 
@@ -87,6 +100,14 @@ class File(Resource):
             "validate": self.validate_with,
         }
         return Step(write_file, arguments, why)
+
+    def preflight(self, change: Change) -> Iterator[Preflight]:
+        same = change.action == "update" and "content" not in change.fields
+        if self.validate_with is None or self.content is None or same:
+            return
+        secrets = (self.content,) if isinstance(self.content, Secret) else ()
+        content = self.content if isinstance(self.content, Secret) else _bytes(self.content)
+        yield Preflight(f"{self.path} is accepted", try_file(content, self.validate_with), True, secrets)
 
     def needs(self) -> Iterator[str]:
         for parent in parents(self.path):

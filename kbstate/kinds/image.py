@@ -11,7 +11,8 @@ from pydantic import Field
 
 from kbstate import dockerd
 from kbstate.dockerd import Digest, DockerFact, ImageName, Images, ImageState
-from kbstate.resource import AnyRead, Change, Read, Resource, Step, Unknown
+from kbstate.paths import disk_space
+from kbstate.resource import AnyRead, Change, Preflight, Read, Resource, Step, Unknown
 from kbstate.shell import q, words
 
 Id = Annotated[int, Field(ge=0, le=4294967295)]
@@ -79,6 +80,10 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
 
 
+MEGABYTES = 512
+"""Of disk space: an image needs it packed and unpacked."""
+
+
 class Image(Resource):
     """An image that containers are made of. It is pulled before anything that runs is stopped for it."""
 
@@ -126,6 +131,9 @@ class Image(Resource):
             return
         exact = f"{self.repository}@{self.digest}" if self.digest else None
         yield Step(pull, {"name": self.name, "exact": exact}, "pull it")
+
+    def preflight(self, change: Change) -> Iterator[Preflight]:
+        yield disk_space("/var/lib/docker", MEGABYTES)
 
     def needs(self) -> Iterator[str]:
         yield from dockerd.ENGINE

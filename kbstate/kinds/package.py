@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import StringConstraints
 
-from kbstate.resource import AnyRead, Change, Fact, Meta, Read, Resource, Step, Unknown
+from kbstate.paths import disk_space
+from kbstate.resource import AnyRead, Change, Fact, Meta, Preflight, Read, Resource, Step, Unknown
 from kbstate.shell import q
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
@@ -90,12 +91,19 @@ class Package(Resource):
         if self.held is not None and (self.held or "held" in change.fields):
             yield Step(hold, {"name": self.name, "held": self.held}, "hold it" if self.held else "release the hold")
 
+    def preflight(self, change: Change) -> Iterator[Preflight]:
+        if change.action != "update" or "version" in change.fields:
+            yield disk_space("/var", MEGABYTES)
+
     def needs(self) -> Iterator[str]:
         yield "apt_repository:*"
 
     def before_delete(self) -> str | None:
         return f"removes {', '.join(self.takes_along)} too" if self.takes_along else None
 
+
+MEGABYTES = 200
+"""What apt wants of disk space for its lists and archives, before what it installs."""
 
 APT: Mapping[str, object] = {
     "present": True,

@@ -60,6 +60,9 @@ def host_lines(host: HostPlan, width: int, *, verbose: bool = False, allowed: Se
         yield Text()
         yield Text(INDENT + visible(module), "bold")
         yield from _module([change for change in host.changes if change.module == module], width, verbose, allowed)
+    if checks := dict.fromkeys(name for change in host.changes for name in change.preflights):
+        yield Text()
+        yield from _wrapped(Text(f"{INDENT}looked at first: ", "dim"), "; ".join(checks), width, "dim")
     yield from _reasons("could not be read", {f"? {a}": r for a, r in host.unknown.items()}, UNKNOWN_COLOUR, width)
     yield from _reasons("left out by the selectors", {f"  {a}": r for a, r in host.left_out.items()}, "dim", width)
     forgotten = dict.fromkeys((f"  {address}" for address in host.forgotten), "was there before kbstate: left as it is")

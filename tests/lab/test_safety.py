@@ -273,3 +273,34 @@ def test_a_secret_is_nowhere_but_in_its_file(host: Host, tree: Callable[..., Tre
     assert "old-one" not in everything
     ledger = host.run("cat /var/lib/kbstate/ledger.json; journalctl -q --no-pager").stdout
     assert secret not in ledger
+
+
+# --- preflights -------------------------------------------------------------------------------------------------
+
+
+def test_a_preflight_is_listed_and_can_be_looked_at_beforehand(host: Host, tree: Callable[..., Tree]) -> None:
+    made = tree('File(path="/etc/kb-checked", content="x", validate_with="sh -c \'exit $(cat /root/verdict)\' {path}")')
+    host.run("echo 0 > /root/verdict; touch /root/before")
+    good = made.kbstate("plan", "--preflight")
+    assert good.returncode == 0, good.stderr
+    assert "looked at first: /etc/kb-checked is accepted" in good.stdout
+    assert "what must hold before holds (1 looked at)" in good.stderr
+    host.run("echo 7 > /root/verdict")
+    bad = made.kbstate("plan", "--preflight")
+    assert bad.returncode == 1
+    assert "not begun, because this does not hold: /etc/kb-checked is accepted" in bad.stderr
+    left = host.run("find / -xdev -newer /root/before -type f ! -path '/proc/*' ! -path '/var/log/*'").stdout.split()
+    assert left == ["/root/verdict"]
+
+
+def test_a_change_whose_preflight_fails_is_not_begun(host: Host, tree: Callable[..., Tree]) -> None:
+    made = tree('Package(name="cowsay")', MOTD)
+    host.run(
+        "mkdir -p /root/bin; printf '#!/bin/sh\\necho Avail; echo 5\\n' > /usr/local/bin/df; chmod +x /usr/local/bin/df"
+    )
+    done = made.kbstate("apply", "--auto-approve")
+    host.run("rm /usr/local/bin/df")
+    assert done.returncode == 1
+    assert "not begun, because this does not hold: 200 MB are free in /var: only 5 MB are free there" in done.stderr
+    assert host.run("dpkg -l cowsay", check=False).returncode != 0
+    assert host.run("cat /etc/motd").stdout == "hello\n"
