@@ -82,7 +82,7 @@ def test_a_link_to_a_directory_is_not_one(tmp_path: Path) -> None:
 
 
 def lab(name: str, field: str, drift: str) -> LabCase:
-    directory = Directory(path=f"/srv/kb-{name}", owner="root", group="root", mode="0750")
+    directory = Directory(path=f"/srv/kb-dir-{name}", owner="root", group="root", mode="0750")
     return LabCase((directory,), directory.address, field, drift.replace("DIR", directory.path))
 
 

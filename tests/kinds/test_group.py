@@ -72,9 +72,9 @@ def test_process_takes_nothing_by_halves(output: str) -> None:
     assert len(entries) == len([line for line in output.split("\n") if line])
 
 
-GID, GONE = Group(name="kb-gid", gid=1990), Group(name="kb-gone", gid=1991)
+GID, GONE = Group(name="kb-grp-gid", gid=1990), Group(name="kb-grp-gone", gid=1991)
 
 LAB_CASES: list[LabCase] = [
-    LabCase((GID,), GID.address, "gid", "groupmod --gid 1980 kb-gid"),
-    LabCase((GONE,), GONE.address, "", "groupdel kb-gone"),
+    LabCase((GID,), GID.address, "gid", "groupmod --gid 1980 kb-grp-gid"),
+    LabCase((GONE,), GONE.address, "", "groupdel kb-grp-gone"),
 ]
