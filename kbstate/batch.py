@@ -17,6 +17,8 @@ from kbstate.shell import q, words
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of one fact's answer; what is larger is Unknown."""
+MEMORY = 512 * 1024 * 1024
+"""Bytes that a process of a fact may use: a shell that keeps an endless answer in a variable takes all there are."""
 
 Key: TypeAlias = type[Fact[Any, Any]] | PyinfraRead
 
@@ -25,8 +27,8 @@ Facts: TypeAlias = Mapping[AnyRead, Any]
 
 HEAD = rf"""
 f() {{ printf '%s ' "$1"
-  e=$({{ {{ timeout -k 2 "$2" sh -s 5>&-; printf '\n%s' $?; }} | head -c {LARGEST + 16} | base64 -w0 >&5; }} 2>&1 |
-    tail -c 2000 | base64 -w0)
+  e=$({{ {{ ulimit -Sd {MEMORY >> 10}; timeout -k 2 "$2" sh -s 5>&-; printf '\n%s' $?; }} |
+    head -c {LARGEST + 16} | base64 -w0 >&5; }} 2>&1 | tail -c 2000 | base64 -w0)
   printf ' %s\n' "$e"; }}
 m() {{ i=$1 p=$2; shift 2; command -v "$p" >/dev/null 2>&1 && return 0
   printf '%s missing ' "$i"; r=no
@@ -131,4 +133,6 @@ def _without_program(fact: Fact[Any, Any], installed: str) -> Unknown | None:
 def _failure(fact: Fact[Any, Any], status: int, errors: str) -> Unknown:
     if status in (124, 137):
         return Unknown(f"it did not answer within {fact.seconds} s")
+    if status == 139 or "Out of space" in errors:  # dash(1) when a variable cannot grow
+        return Unknown(f"it needed more than {MEMORY >> 20} MiB of memory: does a program answer without an end?")
     return fact.failed(status, errors)

@@ -96,6 +96,18 @@ class Alone(Missing):
     packages: ClassVar[tuple[str, ...]] = ()
 
 
+class Patient(Shell):
+    """With time enough to fill the memory."""
+
+    seconds: ClassVar[int] = 60
+
+
+@pytest.mark.parametrize("command", ["said=$(yes)", "said=$(tail -c +1 /dev/zero | tr '\\0' x); echo ${#said}"])
+def test_an_endless_answer_does_not_fill_the_memory_of_the_host(command: str) -> None:
+    reason = "it needed more than 512 MiB of memory: does a program answer without an end?"
+    assert ask(Read(Patient, command))[Read(Patient, command)] == Unknown(reason)
+
+
 def test_a_missing_program_is_absence_only_where_its_package_is_absent_too() -> None:
     answers = ask(Read(Missing, "true"), Read(Broken, "true"), Read(Alone, "true"))
     assert answers[Read(Missing, "true")] is None
