@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 from textwrap import dedent
 
 import pytest
@@ -335,6 +336,19 @@ def test_a_diff_tells_both_texts(before: str, after: str) -> None:
     lines = list(differences(before, after))
     assert bool(lines) == (before != after)
     assert all(sign in "@ +-" for sign, _ in lines)
+
+
+def test_an_enormous_text_is_not_shown_whole_and_takes_no_time() -> None:
+    began = time.monotonic()
+    assert list(differences("a\n", "y" * 6_000_000)) == [
+        ("@", "@@ -1 +1 @@"),
+        ("-", "a"),
+        ("+", "y" * 2000 + "… (5998000 more characters) (no line break at the end)"),
+    ]
+    many = list(differences("".join(f"{n % 100}\n" for n in range(500_000)), "x\n"))
+    assert many == [("@", "@@ 500000 lines → 1 lines: too many to compare one by one @@")]
+    assert list(differences("x\n" * 20_000, "x\n" * 20_000)) == []
+    assert time.monotonic() - began < 10
 
 
 def test_colour_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,10 @@ SENSITIVE = "(sensitive)"
 AFTER_APPLY = "(known after apply)"
 CONTEXT = 3
 """Lines shown around a difference."""
+LONGEST_LINE = 2_000
+"""Characters of one line of a difference that are shown; wrapping millions takes minutes."""
+MOST_LINES = 10_000
+"""Lines of both texts beyond which their difference is not looked for: that takes a time that grows with the square."""
 
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b")
 
@@ -69,8 +73,16 @@ def inline(name: str, value: Json, longest: int) -> str | None:
 
 def differences(before: str, after: str) -> Iterator[tuple[str, str]]:
     """A unified diff as (sign, line): `@` for where, ` `, `-` and `+`; each line made visible."""
-    for line in list(difflib.unified_diff(_lines(before), _lines(after), n=CONTEXT, lineterm=""))[2:]:
-        shown = visible(line[1:].removesuffix(OPEN).expandtabs(4))
+    old, new = _lines(before), _lines(after)
+    if len(old) + len(new) > MOST_LINES:
+        if before != after:
+            yield "@", f"@@ {len(old)} lines → {len(new)} lines: too many to compare one by one @@"
+        return
+    for line in list(difflib.unified_diff(old, new, n=CONTEXT, lineterm=""))[2:]:
+        text = line[1:].removesuffix(OPEN)
+        shown = visible(text[:LONGEST_LINE].expandtabs(4))
+        if len(text) > LONGEST_LINE:
+            shown += f"… ({len(text) - LONGEST_LINE} more characters)"
         yield line[0], f"@{shown}" if line[0] == "@" else shown + (NO_BREAK if line.endswith(OPEN) else "")
 
 
