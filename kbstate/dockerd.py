@@ -78,6 +78,13 @@ class DockerFact(Fact[A, V]):
         return super().failed(status, errors)
 
 
+ALIVE = (
+    "alive() { said=$(docker version --format '{{.Server.Version}}'); "
+    '[ -n "$said" ] || { echo "the docker client says nothing" >&2; exit 1; }; }'
+)
+"""Nothing is an answer only of a client that has something to say."""
+
+
 def everything(object: str, listing: str, mark: str) -> str:
     """Shell lines that print every object as JSON, a line each after its mark; they look again if one vanishes.
 
@@ -85,7 +92,8 @@ def everything(object: str, listing: str, mark: str) -> str:
     """
     return "\n".join(
         [
-            f'n=0; while ids=$({listing}) || exit; [ -n "$ids" ]; do',
+            f"n=0; {ALIVE}",
+            f'while ids=$({listing}) || exit; [ -n "$ids" ] || {{ alive; false; }}; do',
             f"o=$(docker {object} inspect --format '{mark} {{{{json .}}}}' $ids) &&",
             "{ printf '%s\\n' \"$o\"; break; }",
             "n=$((n + 1)); [ $n -lt 3 ] || exit 1; done",
