@@ -57,6 +57,7 @@ class Tables(Fact[None, Items]):
         return "\n".join(
             [
                 "set -eu; t=$(nft list tables inet)",
+                """if printf '%s' "$t" | grep -v '^table inet ' >&2; then exit 1; fi""",
                 f"""if printf '%s\\n' "$t" | grep -qx 'table {nft.TABLE}'; then""",
                 f"t=$(nft list table {nft.TABLE}); f=$(printf '%s\\n' \"$t\" | sed -n 's/^\tflags //p')",
                 f'if [ -z "$f" ]; then nft -j list table {nft.TABLE}',
