@@ -185,7 +185,7 @@ def lab(name: str, field: str, drift: str, **fields: Any) -> LabCase:
 
 
 LAB_CASES: list[LabCase] = [
-    lab("uid", "uid", "usermod --uid 2501 USER", uid=2500),
+    lab("uid", "uid", "usermod --uid 4000 USER", uid=5000),
     lab("group", "group", "usermod --gid nogroup USER", group="users"),
     lab("number", "group", "usermod --gid nogroup USER", group="100"),
     lab("groups", "groups", "usermod --groups '' USER", groups=("adm", "systemd-journal")),
