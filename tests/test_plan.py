@@ -11,7 +11,7 @@ from kbstate.document import PlanFileError
 from kbstate.errors import DIFFERS, OK, UNREADABLE, UnsafePlan
 from kbstate.ledger import Ledger
 from kbstate.plan import HostPlan, Plan, moved, refuse_unsafe
-from kbstate.resource import Unknown
+from kbstate.resource import Observed, Unknown
 from kbstate.secret import Secret
 from kbstate.selection import Selection
 from tests.things import Other, Thing, absent, actions, entry, host, planned
@@ -214,7 +214,7 @@ def whole() -> Plan:
     """One of everything."""
     kept = Other(name="kept", secret=Secret(SECRET), follows=("thing:a",), interrupts="drops connections")
     made = host(A, kept, Thing(name="lost"), Thing(name="later"))
-    live = {
+    live: dict[str, Observed] = {
         "thing:a": OLD,
         "other:kept": kept.model_copy(update={"secret": Secret("before-" + SECRET), "value": "old"}),
         "thing:lost": DOWN,

@@ -26,7 +26,7 @@ from kbstate.report.events import Progress, json_lines
 from kbstate.report.plan import print_plan
 from kbstate.report.style import console, cut, print_error, visible
 from kbstate.report.value import differences, inline, short
-from kbstate.resource import Unknown
+from kbstate.resource import Observed, Unknown
 from kbstate.secret import Secret
 from kbstate.selection import Selection
 from tests.things import Other, Thing, absent, entry, host, planned
@@ -78,7 +78,7 @@ def drifted() -> HostPlan:
     old, data = File(path="/etc/old.conf", content="x\n", mode="0644"), Mount(path="/data", source="/dev/sdb")
     ledger = AS_APPLIED.model_copy(update={"entries": {**AS_APPLIED.entries, "file:/etc/motd": entry(FILE)}})
     ledger.entries[old.address], ledger.entries[data.address] = entry(old), entry(data)
-    live = {
+    live: dict[str, Observed] = {
         FILE.address: FILE.model_copy(update={"content": CONFIG.replace("1000", "400"), "mode": "0644"}),
         DAEMON.address: DAEMON.model_copy(update={"content": '{"log-driver": "journald"}\n'}),
         DOCKER.address: docker.model_copy(update={"started_with": "older files"}),
@@ -525,7 +525,7 @@ def test_json_lines() -> None:
 
 # --- checks and graphs ------------------------------------------------------------------------------------------
 
-GOOD, BAD = CheckResult(**CHECK), CheckResult(**{**CHECK, "ok": False, "detail": "refused"})  # type: ignore[arg-type]
+GOOD, BAD = CheckResult(**CHECK), CheckResult(**{**CHECK, "ok": False, "detail": "refused"})
 
 
 def test_health() -> None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from kbstate.kinds.hostname import Hostname, Names
 from tests.kinds.case import LabCase, change_of, scripts, steps_of
 
-DESIRED = Hostname(hostname="haproxy-01").bound({}.get)
+DESIRED = Hostname(hostname="haproxy-01").bound(lambda _: None)
 
 
 @pytest.mark.parametrize(

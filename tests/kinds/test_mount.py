@@ -20,7 +20,7 @@ from tests.kinds.case import LabCase, change_of, scripts, steps_of
 BY_ID = "/dev/disk/by-id/scsi-0HC_Volume_1"
 DESIRED = Mount(
     path="/mnt/data", source=BY_ID, fstype="ext4", options=("noexec", "nofail"), boot=True, mounted=True
-).bound({}.get)
+).bound(lambda _: None)
 LIVE = Mounted("/dev/sdb", frozenset({"/dev/sdb", "UUID=1-2"}), "ext4", frozenset({"rw", "noexec", "relatime"}))
 ENTRY = f"{BY_ID} /mnt/data ext4 nofail,noexec 0 2\n"
 

@@ -20,7 +20,7 @@ DESIRED = NetworkInterface(
     gateway="10.0.0.1",
     routes=("10.1.0.0/16 via 10.0.0.2",),
     mtu=1450,
-).bound({}.get)
+).bound(lambda _: None)
 LINK = Link(1450, ("2001:db8::11/64", "10.0.0.11/16"), ("10.0.0.1",), ("10.1.0.0/16 via 10.0.0.2",))
 TEXT = """\
 # written by kbstate
@@ -67,7 +67,7 @@ def test_the_file() -> None:
     assert change is not None
     assert change.fields == {"content"}
     assert [s.op.__name__ for s in steps_of(change)] == ["write_file"]  # type: ignore[union-attr]
-    networkd = DESIRED.model_copy(update={"manager": "networkd"}).bound({}.get)
+    networkd = DESIRED.model_copy(update={"manager": "networkd"}).bound(lambda _: None)
     assert networkd.path == "/etc/systemd/network/50-kbstate-eth1.network"
     assert networkd.content == (
         "# written by kbstate\n[Match]\nName=eth1\n[Link]\nMTUBytes=1450\n[Network]\nAddress=10.0.0.11/16\n"

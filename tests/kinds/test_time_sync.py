@@ -17,7 +17,7 @@ from tests.kinds.case import LabCase, change_of, scripts, steps_of
 from tests.kinds.test_service import CRASHING, NOT_FOUND, RUNNING, STOPPED
 
 UNIT = replace(RUNNING, id="systemd-timesyncd.service")
-DESIRED = TimeSync(servers=("ntp1.hetzner.de", "10.0.0.1")).bound({}.get)
+DESIRED = TimeSync(servers=("ntp1.hetzner.de", "10.0.0.1")).bound(lambda _: None)
 TEXT = render("systemd-timesyncd", DESIRED.servers or ())
 
 
