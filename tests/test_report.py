@@ -410,6 +410,7 @@ INLINE = [
     (["a", "b"], "name [a, b]"),
     (["a" * 20, "b" * 20], "name (2)"),
     ("x" * 40, f"name {'x' * 31}…"),
+    ("ab12" * 16, None),  # a digest says nothing to anybody
 ]
 
 

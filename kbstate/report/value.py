@@ -57,7 +57,7 @@ def lines_of(text: str) -> str:
 
 def inline(name: str, value: Json, longest: int) -> str | None:
     """A field of something new in a word or two; None if there is nothing to say."""
-    if value is None or value in ([], {}, ""):
+    if value is None or value in ([], {}, "") or (isinstance(value, str) and _HASH.fullmatch(value)):
         return None
     match value:
         case True:
