@@ -343,5 +343,6 @@ LAB_CASES: list[LabCase] = [
         "unit_files_read",
         "sleep 0.1; touch /etc/systemd/system/kb-touched.service",
         prepare=UNIT_BY_HAND,
+        alone=True,
     ),
 ]

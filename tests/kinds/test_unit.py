@@ -119,6 +119,6 @@ LAB_CASES: list[LabCase] = [
     lab("kb-owner", "owner", "chown nobody FILE"),
     lab("kb-group", "group", "chgrp adm FILE"),
     lab("kb-mode", "mode", "chmod 0666 FILE"),
-    lab("kb-read", "unit_files_read", "systemctl start kb-read; sleep 0.1; touch FILE"),
+    replace(lab("kb-read", "unit_files_read", "systemctl start kb-read; sleep 0.1; touch FILE"), alone=True),
     lab("kb-gone", "", "rm FILE"),
 ]
