@@ -1,7 +1,7 @@
 """The picture of a plan in the README, made of a real one by what `kbstate show` prints.
 
-    scripts/picture.py              write docs/plan.svg anew from the recorded plan
-    scripts/picture.py --record     make that plan first: on a lab host that was applied, and then changed by hand
+    python -m scripts.picture              write docs/plan.svg anew from the recorded plan
+    python -m scripts.picture --record     make that plan first: on a lab host, applied and then changed by hand
 
 Exit code: 0, or 64 for anything else on the command line.
 """
@@ -36,14 +36,11 @@ systemctl disable -q --now redis-update-master.timer
 NEXT_VERSION = "HAPROXY_IMAGE_TAG=2.8.6"
 """What is declared meanwhile."""
 
-THEME = TerminalTheme(
-    (26, 29, 35),
-    (214, 219, 227),
-    [(26, 29, 35), (240, 98, 104), (119, 204, 130), (230, 186, 92), (104, 160, 240), (198, 130, 230), (86, 190, 200)]
-    + [(214, 219, 227)],
-    [(110, 118, 130), (255, 121, 128), (140, 224, 150), (245, 208, 120), (130, 180, 255), (220, 150, 245)]
-    + [(110, 214, 222), (255, 255, 255)],
-)
+INK, PAPER = (214, 219, 227), (26, 29, 35)
+RED, GREEN, YELLOW = (240, 98, 104), (119, 204, 130), (230, 186, 92)
+BLUE, MAGENTA, CYAN = (104, 160, 240), (198, 130, 230), (86, 190, 200)
+PALETTE = [PAPER, RED, GREEN, YELLOW, BLUE, MAGENTA, CYAN, INK]
+THEME = TerminalTheme(PAPER, INK, PALETTE, PALETTE)
 FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
 .{unique_id}-matrix {{
