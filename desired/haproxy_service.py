@@ -117,6 +117,7 @@ def container(files: tuple[str, ...]) -> Container:
             Mount(source=STATE, target="/var/lib/haproxy-state", read_only=True),
         ),
         reload_on=files,
+        check_with=("haproxy", "-c", "-q", *configuration),
         reload_signal="SIGUSR2",
         # asked to stop, it listens no more, but waits for its sessions, which may last for days
         stop_timeout=5,
