@@ -25,6 +25,9 @@ def registered() -> dict[str, type[Resource]]:
 KINDS = registered()
 FIELDS = [(name, field) for name, kind in sorted(KINDS.items()) for field in kind.compared()]
 
+ELSEWHERE = {("image", "digest"): ("tests.lab.test_docker", "test_a_tag_that_stands_for_another_digest")}
+"""Drifts on a lab host that cannot be declared beforehand: each lab has digests of its own."""
+
 
 def test_module(kind: str) -> str:
     """The file of tests of a kind is named as the file that defines it."""
@@ -54,6 +57,10 @@ def every_recorded() -> list[RecordedCase]:
 
 @pytest.mark.parametrize(("kind", "field"), FIELDS)
 def test_a_field_has_a_drift(kind: str, field: str) -> None:
+    if (kind, field) in ELSEWHERE:
+        module, name = ELSEWHERE[kind, field]
+        assert callable(getattr(import_module(module), name))
+        return
     shown = {case.field for case in lab_cases(kind)} | {case.field for case in recorded_cases(kind)}
     assert field in shown, f"no LabCase in {test_module(kind)} drifts {kind}.{field}, and no RecordedCase says why not"
 
