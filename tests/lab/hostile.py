@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from kbstate.kinds.container import Container
 from kbstate.resource import Resource
 from kbstate.secret import Secret
 from tests.kinds.test_every_field import KINDS, lab_cases
@@ -28,14 +29,8 @@ PAYLOADS = (
 )
 """`pwn` is a program on every host of the tests, which leaves /tmp/pwned."""
 
-WRAPPED = (
-    "{}",
-    "x{}",
-    "/root/kb-hostile/{}",
-    "/root/kb-hostile/x{}",
-    "http://x.invalid/{}",
-    "[Unit]\nDescription=x {}\n",
-)
+DIRECTORY = "/root/kb-hostile"
+WRAPPED = ("{}", "x{}", f"{DIRECTORY}/{{}}", f"{DIRECTORY}/x{{}}", "http://x.invalid/{}", "[Unit]\nDescription=x {}\n")
 """The nearest to the bare payload that a field takes."""
 
 SHELL = {("file", "validate_with"), ("container", "health_check")}
@@ -43,7 +38,7 @@ SHELL = {("file", "validate_with"), ("container", "health_check")}
 ADDRESSES = ("requires", "restart_on", "reload_on")
 SLOW = {("docker_network", "driver"), ("volume", "driver")}
 """Docker looks for a quarter of a minute for a plugin of this name."""
-LAST = ("docker", "apt_repository")
+LAST = ("docker", "apt_repository", "package")
 """What does not come out well here keeps nearly everything else from being tried."""
 
 
@@ -72,7 +67,20 @@ def _resources(payload: str, last: bool) -> dict[str, Resource]:
                 hostile = _with(hostile, name, payload) or hostile
             if hostile is not base:
                 found.setdefault(hostile.address, hostile)
-    return found
+    return found if last else found | {container.address: container for container in [_started(payload)]}
+
+
+def _started(payload: str) -> Container:
+    """A container that starts all the same: what comes after its creation is run too."""
+    return Container(
+        name="kb-started",
+        image="busybox:1.36",
+        command=("sh", "-c", "exec sleep 1000", payload),
+        env={"X": payload},
+        labels={"x": payload},
+        settles=1,
+        stop_timeout=0,
+    )
 
 
 def _bases(kind: str) -> list[Resource]:

@@ -13,7 +13,7 @@ import pytest
 from kbstate.lab.host import Host
 from kbstate.lab.lab import Lab
 from tests.conftest import Hosts
-from tests.lab.hostile import PAYLOADS
+from tests.lab.hostile import DIRECTORY, PAYLOADS
 from tests.lab.tree import KEY, Tree, one_host
 
 pytestmark = pytest.mark.lab
@@ -50,7 +50,8 @@ def fingerprint(host: Host) -> str:
     files = f"find {places} -printf '%p %y %m %U %G %s %T@ %l\\n'"
     running = "systemctl list-units --plain --no-legend -t service,timer | sed 's/ .*//'"
     units = f"systemctl list-unit-files --no-legend; {running}"
-    rest = "sysctl -n net.core.somaxconn vm.swappiness; nft -s list ruleset; docker ps -a --no-trunc -q; mount | grep -v /run/ | sort"
+    mounts = "mount | grep -v /run/ | sort"
+    rest = f"sysctl -n net.core.somaxconn vm.swappiness; nft -s list ruleset; docker ps -a --no-trunc -q; {mounts}"
     stable = "grep -v -e run-docker -e systemd-tmpfiles -e /etc/mtab -e user@ -e user-runtime-dir -e ssh@ -e session"
     return host.run(f"{{ {files} 2>/dev/null | sort; {units}; {rest}; }} 2>&1 | {stable}", check=False).stdout
 
@@ -346,7 +347,8 @@ def trapped(lab: Lab, host: Host) -> Iterator[Host]:
     for where in (host, lab.controller):
         where.write("/usr/local/bin/pwn", pwn, 0o755)
         where.run("rm -rf /tmp/pwned; pwn; test -s /tmp/pwned; rm /tmp/pwned")
-    host.run("mkdir -p /root/kb-hostile")
+    for path in (f"{DIRECTORY}/{prefix}{payload}" for payload in PAYLOADS for prefix in ("", "x") if "/" in payload):
+        host.run(["mkdir", "-p", path.rpartition("/")[0]])
     yield host
     for where in (host, lab.controller):
         where.run("rm -f /usr/local/bin/pwn")
@@ -372,6 +374,7 @@ def test_metacharacters_are_only_characters(lab: Lab, trapped: Host, number: int
     for run in runs:
         assert "Traceback" not in run.stderr
         assert "\x1b" not in run.stdout + run.stderr
-    left = {change["kind"] for change in json.loads(runs[3].stdout)["hosts"][0]["changes"]}
-    assert not left & {"file", "directory", "symlink"}, runs[2].stderr
+    left = [change["address"] for change in json.loads(runs[3].stdout)["hosts"][0]["changes"]]
+    good = ("file:", "directory:", "symlink:", "authorized_key:", "container:kb-started")
+    assert [address for address in left if address.startswith(good)] == [], runs[2].stderr
     assert KEY not in runs[2].stderr
