@@ -30,21 +30,26 @@ PAYLOADS = (
 """`pwn` is a program on every host of the tests, which leaves /tmp/pwned."""
 
 DIRECTORY = "/root/kb-hostile"
-WRAPPED = ("{}", "x{}", f"{DIRECTORY}/{{}}", f"{DIRECTORY}/x{{}}", "http://x.invalid/{}", "[Unit]\nDescription=x {}\n")
+WRAPPED = ("{}", "x{}", f"{DIRECTORY}/{{}}", f"{DIRECTORY}/x{{}}", "http://10.0.0.2/{}", "[Unit]\nDescription=x {}\n")
 """The nearest to the bare payload that a field takes."""
 
 SHELL = {("file", "validate_with"), ("container", "health_check")}
 """Commands by design: what they say is meant to be run, on the host or in the container."""
 ADDRESSES = ("requires", "restart_on", "reload_on")
-SLOW = {("docker_network", "driver"), ("volume", "driver")}
-"""Docker looks for a quarter of a minute for a plugin of this name."""
-LAST = ("docker", "apt_repository", "package")
-"""What does not come out well here keeps nearly everything else from being tried."""
+GROUPS = {
+    "docker": [("docker", "*")],
+    "apt": [("apt_repository", "*"), ("package", "*")],
+    "plugins": [("docker_network", "driver"), ("volume", "driver")],
+}
+"""Fields that keep others from being tried, or take long, because they do not come out well: each in rounds of its own.
+
+Docker looks for a plugin of a name for a quarter of a minute.
+"""
 
 
-def resources(number: int, last: bool = False) -> list[Resource]:
+def resources(number: int, group: str = "") -> list[Resource]:
     """Resources of each kind, with the payload in every field that takes it; for the desired file of a round."""
-    return list(_resources(PAYLOADS[number], last).values())
+    return list(_resources(PAYLOADS[number], group).values())
 
 
 def slots(number: int) -> dict[str, list[str]]:
@@ -57,17 +62,23 @@ def slots(number: int) -> dict[str, list[str]]:
     return found
 
 
-def _resources(payload: str, last: bool) -> dict[str, Resource]:
+def _resources(payload: str, group: str) -> dict[str, Resource]:
     found: dict[str, Resource] = {}
     for kind in sorted(KINDS):
-        fields = [name for name in _fields(kind) if (kind in LAST or (kind, name) in SLOW) is last]
+        fields = [name for name in _fields(kind) if _group(kind, name) == group]
         for base in _bases(kind):
             hostile = base
             for name in fields:
                 hostile = _with(hostile, name, payload) or hostile
             if hostile is not base:
                 found.setdefault(hostile.address, hostile)
-    return found if last else found | {container.address: container for container in [_started(payload)]}
+    if not group:
+        found["container:kb-started"] = _started(payload)
+    return found
+
+
+def _group(kind: str, name: str) -> str:
+    return next((group for group, members in GROUPS.items() if {(kind, "*"), (kind, name)} & set(members)), "")
 
 
 def _started(payload: str) -> Container:
