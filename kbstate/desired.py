@@ -260,23 +260,30 @@ def problems(host: Host) -> list[DesiredError]:
     except DesiredError as error:
         return list(error.errors)
     found = [*_moves(host)]
+    addresses = dict.fromkeys(item.resource.address for item in declared)
     for item in declared:
         resource = item.resource
-        texts = [*resource.problems(), *_loose_ends(resource, host)]
+        texts = [*resource.problems(), *_loose_ends(resource, addresses)]
         found += [DesiredError(f"{resource.address}: {text}", near(resource.where)) for text in texts]
     return found
 
 
-def _loose_ends(resource: Resource, host: Host) -> Iterator[str]:
-    """Addresses that it names and nobody declares."""
-    known = [item.resource.address for item in host.declared if item.resource.address != resource.address]
+def _loose_ends(resource: Resource, declared: Mapping[str, object]) -> Iterator[str]:
+    """Addresses that it names and nobody else declares."""
+
+    def others() -> Iterator[str]:
+        return (address for address in declared if address != resource.address)
+
+    def known(address: str) -> bool:
+        return address in declared and address != resource.address
+
     for pattern in resource.requires:
-        if pattern not in known and not any(fnmatchcase(address, pattern) for address in known):
-            yield f"requires '{pattern}', which is not declared: {meant(pattern, known)}"
+        if not known(pattern) and not any(fnmatchcase(address, pattern) for address in others()):
+            yield f"requires '{pattern}', which is not declared: {meant(pattern, others())}"
     for name in ("restart_on", "reload_on"):
         for address in getattr(resource, name, ()):
-            if address not in known:
-                yield f"{name} names '{address}', which is not declared: {meant(address, known)}"
+            if not known(address):
+                yield f"{name} names '{address}', which is not declared: {meant(address, others())}"
 
 
 def _moves(host: Host) -> Iterator[DesiredError]:
