@@ -90,5 +90,5 @@ def change_group(name: str, gid: int) -> Iterator[str]:
 
 
 def delete_group(name: str) -> Iterator[str]:
-    """Source: groupdel(8); refuses the primary group of a user."""
-    yield f"groupdel {words([name])}"
+    """Source: groupdel(8); refuses the primary group of a user. userdel(8) may have taken it along with its user."""
+    yield f"if getent group {words([name])} >/dev/null; then groupdel {words([name])}; fi"

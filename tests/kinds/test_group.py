@@ -41,7 +41,7 @@ def test_delete() -> None:
     gone = Group(name="kb", absent=True)
     found = change_of(gone, {"groups": TABLE})
     assert found is not None
-    assert scripts(steps_of(found)[0]) == "groupdel kb"
+    assert scripts(steps_of(found)[0]) == "if getent group kb >/dev/null; then groupdel kb; fi"
     assert gone.before_delete()
     assert list(Group(name="root", absent=True).problems()) == ["root cannot be absent"]
 
