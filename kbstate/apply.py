@@ -32,6 +32,9 @@ from kbstate.secret import Hasher
 from kbstate.selection import Selection
 from kbstate.session import Owner, Session
 
+MOVED_SHOWN = 5
+"""Differences between a saved plan and the one made anew that an error names."""
+
 Emit = Callable[[Event], None]
 Approve = Callable[[HostPlan], bool]
 
@@ -92,12 +95,14 @@ def apply_host(
     before = collect(session, host)
     plan = plan_host(host, before, hasher, selection)
     if expect is not None and (differences := moved(expect, plan)):
-        raise StalePlan(f"{host.name}: the saved plan is no longer what would be done: {'; '.join(differences)}")
+        more = f"; and {len(differences) - MOVED_SHOWN} more" if len(differences) > MOVED_SHOWN else ""
+        what = "; ".join(differences[:MOVED_SHOWN]) + more
+        raise StalePlan(f"{host.name}: the saved plan is no longer what would be done, plan anew: {what}")
     refuse_unsafe(plan, selection.allow_destroy)
-    emit(_planned(host, plan))
     ledger = before.ledger
     if isinstance(ledger, Unknown):
         raise UnreadableError(host.name, ledger.reason)
+    emit(_planned(host, plan))
     if plan.changes and not approve(plan):
         raise DeclinedError(f"{host.name}: not approved, nothing was changed")
     outcome = Outcome(host.name, plan)

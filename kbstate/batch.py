@@ -26,11 +26,14 @@ Facts: TypeAlias = Mapping[AnyRead, Any]
 """An answer for each read: a value, None (absent) or Unknown."""
 
 HEAD = rf"""
-f() {{ printf '%s ' "$1"
+late=
+f() {{ printf '%s ' "$1"; t=${{3:+$(date +%s)}}
   e=$({{ {{ ulimit -Sd {MEMORY >> 10}; timeout -k 2 "$2" sh -s 5>&-; printf '\n%s' $?; }} |
     head -c {LARGEST + 16} | base64 -w0 >&5; }} 2>&1 | tail -c 2000 | base64 -w0)
-  printf ' %s\n' "$e"; }}
-m() {{ i=$1 p=$2; shift 2; command -v "$p" >/dev/null 2>&1 && return 0
+  printf ' %s\n' "$e"
+  [ -z "$t" ] || [ $(($(date +%s) - t)) -lt "$2" ] || late="$late $3"; }}
+m() {{ case " $late " in *" $2 "*) echo "$1 late"; return 1 ;; esac
+  i=$1 p=$2; shift 2; command -v "$p" >/dev/null 2>&1 && return 0
   printf '%s missing ' "$i"; r=no
   for w; do [ "$(dpkg-query -W -f '${{db:Status-Status}}' "$w" 2>/dev/null)" = installed ] && r=$w; done
   echo "$r"; return 1; }}
@@ -71,7 +74,8 @@ class Batch:
             guard = f"m {number} {q(fact.program)} {words(fact.packages)} && " if fact.program else ""
             # in a here-document, since as an argument it could be too long; read whole before it runs
             body = f"{{\n{fact.command(subjects)}\n}} </dev/null"
-            lines.append(f"{guard}f {number} {fact.seconds} <<'{self._mark}'\n{body}\n{self._mark}")
+            program = f" {q(fact.program)}" if fact.program else ""
+            lines.append(f"{guard}f {number} {fact.seconds}{program} <<'{self._mark}'\n{body}\n{self._mark}")
         return "\n".join([*lines, f"echo end {self._mark}", ""])
 
     def answers(self, output: str) -> Facts:
@@ -105,8 +109,8 @@ def _fact(key: Key) -> Fact[Any, Any]:
 
 def _answers(question: Question, frame: str) -> Mapping[Hashable, Any]:
     fact, subjects = question.fact, question.subjects
-    if frame.startswith("missing "):
-        return dict.fromkeys(subjects, _without_program(fact, frame.removeprefix("missing ")))
+    if (unasked := _unasked(fact, frame)) is not ASKED:
+        return dict.fromkeys(subjects, unasked)
     output, _, errors = frame.partition(" ")
     body, _, status = base64.b64decode(output).rpartition(b"\n")
     if len(body) > LARGEST or not status.isdigit():
@@ -120,6 +124,18 @@ def _answers(question: Question, frame: str) -> Mapping[Hashable, Any]:
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         return dict.fromkeys(subjects, Unknown(f"its answer makes no sense ({type(fact).__name__}: {error})"[:300]))
     return {subject: found.get(subject, Unknown("the host did not answer for it")) for subject in subjects}
+
+
+ASKED = Unknown("it was asked")
+
+
+def _unasked(fact: Fact[Any, Any], frame: str) -> Unknown | None:
+    """What holds for every subject of a fact that was not asked at all."""
+    if frame.startswith("missing "):
+        return _without_program(fact, frame.removeprefix("missing "))
+    if frame == "late":  # what hangs once would hang for each of its facts
+        return Unknown(f"{fact.program} did not answer in time when it was asked before")
+    return ASKED
 
 
 def _without_program(fact: Fact[Any, Any], installed: str) -> Unknown | None:

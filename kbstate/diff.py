@@ -54,7 +54,7 @@ def compare(
             result.changes.append(change)
         else:
             result.unchanged.append(address)
-    _lift(liftable, result)
+    _lift(liftable, result, ledger)
     return result
 
 
@@ -183,7 +183,7 @@ def _json(value: object) -> Json:
     return None if type(value).__name__ == "NotPresent" else value  # type: ignore[return-value]
 
 
-def _lift(waiting: list[tuple[Declared, Unknown]], result: Differences) -> None:
+def _lift(waiting: list[tuple[Declared, Unknown]], result: Differences, ledger: Ledger) -> None:
     """Unknown because of what this plan mends is known after apply; the rest stays Unknown."""
     from fnmatch import fnmatchcase
 
@@ -196,7 +196,7 @@ def _lift(waiting: list[tuple[Declared, Unknown]], result: Differences) -> None:
                 kind=item.resource.kind,
                 module=item.module,
                 action="update",
-                cause="new",
+                cause="drift" if address in ledger.entries else "new",
                 after_unknown=True,
                 reason=unknown.reason,
             )

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 import kbstate
 from kbstate.errors import DesiredError, DesiredErrors, Where, meant
 from kbstate.resource import PACKAGE, Resource
-from kbstate.secret import MASK, Secret
+from kbstate.secret import MASK, SHORTEST, Secret
 
 PYDANTIC = str(Path(pydantic.__file__).parent)
 LONGEST = 300
@@ -166,4 +166,4 @@ def _may_be_secret(model: type[BaseModel], loc: Sequence[str | int]) -> bool:
 
 def _without(value: object, message: str) -> str:
     text = str(value)
-    return message.replace(text, MASK) if isinstance(value, str | bytes) and text else message
+    return message.replace(text, MASK) if isinstance(value, str | bytes) and len(text) >= SHORTEST else message

@@ -247,7 +247,7 @@ def _left_out(changes: Mapping[str, Change], chosen: frozenset[str], requires: R
 
 def _explained(changes: list[Change], everything: Iterable[Declared]) -> list[Change]:
     """The changes with what follows from them for others, and why a delete needs leave."""
-    running = {change.address for change in changes if change.action in ("update", "replace")}
+    running = {c.address for c in changes if c.action in ("update", "replace") and not c.after_unknown}
     effects: dict[str, list[str]] = {}
     for item in everything:
         if item.resource.address in running:

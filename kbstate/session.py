@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -66,13 +67,13 @@ class Session:
         """Raises PreflightError if what must hold does not."""
         answer = self._channel.read(check.script, PREFLIGHT_SECONDS)
         if answer.status != 0:
-            said = _said(answer, check.secrets)
+            said = _said(answer, (*check.secrets, *self._declared))
             raise PreflightError(self.host.name, f"not begun, because this does not hold: {check.name}: {said}")
 
     def run(self, step: Step, name: str) -> None:
         """Run one step under the lock. Raises StepError with what the program said, secrets masked."""
         scripts = self._operations.scripts(step.op, step.args) if isinstance(step.op, str) else step.op(**step.args)
-        secrets = tuple(_secrets(step.args))
+        secrets = (*_secrets(step.args), *self._declared)
         for script in scripts:
             self._expect(self._channel.step(script, name, STEP_SECONDS), name, secrets)
 
@@ -90,6 +91,12 @@ class Session:
         if answer.status in (124, 137):
             raise StepError(self.host.name, f"{name} was stopped after {STEP_SECONDS} s")
         raise StepError(self.host.name, f"{name} failed ({answer.status}): {_said(answer, secrets)}")
+
+    @cached_property
+    def _declared(self) -> tuple[Secret, ...]:
+        """Every secret of the host: one step may make a program speak of what another one wrote."""
+        resources = (item.resource for item in self.host.declared)
+        return tuple(s for r in resources for s in _secrets([getattr(r, name) for name in type(r).model_fields]))
 
     @property
     def _operations(self) -> Operations:

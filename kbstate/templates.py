@@ -27,7 +27,7 @@ def fill(file: Path, values: Mapping[str, object]) -> str | Secret:
     if any(secrets) and MASK in result.lower():
         message = "a secret reached a filter before its value was known: pass it, or what it is in, as a value"
         raise DesiredError(message, Where(shown(str(file)), 1))
-    return Secret(result, file.name) if secrets else result
+    return Secret(result, file.name, [Secret(text) for text in dict.fromkeys(secrets)]) if secrets else result
 
 
 class Opening(Context):

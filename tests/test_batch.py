@@ -117,6 +117,22 @@ def test_a_missing_program_is_absence_only_where_its_package_is_absent_too() -> 
     assert answers[Read(Alone, "true")] == Unknown("the program no-such-program is missing")
 
 
+class Hangs(Shell):
+    program: ClassVar[str | None] = "sleep"
+
+
+class AlsoOfSleep(Echo):
+    program: ClassVar[str | None] = "sleep"
+
+
+def test_a_program_that_hangs_is_asked_once() -> None:
+    answers = ask(Read(Hangs, "sleep 30"), Read(AlsoOfSleep, "x"), Read(Echo, "y"))
+    assert answers[Read(Hangs, "sleep 30")] == Unknown("it did not answer within 1 s")
+    assert answers[Read(AlsoOfSleep, "x")] == Unknown("sleep did not answer in time when it was asked before")
+    assert answers[Read(Echo, "y")] == "y"
+    assert ask(Read(AlsoOfSleep, "x"))[Read(AlsoOfSleep, "x")] == "x"
+
+
 class Silent(Echo):
     def process(self, wanted: Sequence[str], output: str) -> Mapping[str, str]:
         return {}

@@ -136,6 +136,23 @@ def test_reveal_and_label() -> None:
     assert secret().label == "redis.env: PASSWORD"
 
 
+def test_what_a_program_says_of_it_is_masked() -> None:
+    whole = Secret("user ann\npassword tr0ub4dor&3\nx\n")
+    said = "line 2: unknown word 'tr0ub4dor&3' for ann, next"
+    assert whole.hide_in(said) == "line 2: unknown word '(sensitive)' for ann, next"
+
+
+def test_of_what_was_made_with_secrets_only_those_are_masked() -> None:
+    made = Secret("bind *:6379\nauth tr0ub4dor&3\n", parts=[secret()])
+    assert made.hide_in("in 'bind *:6379': bad; in 'auth tr0ub4dor&3': bad") == (
+        "in 'bind *:6379': bad; in 'auth (sensitive)': bad"
+    )
+
+
+def test_a_secret_of_few_letters_does_not_garble_a_sentence() -> None:
+    assert Secret("x").hide_in("does not exist") == "does not exist"
+
+
 def test_equality_and_hash() -> None:
     assert secret() == Secret(VALUE)
     assert secret() != Secret("other")

@@ -94,13 +94,16 @@ def _saved(names: list[str], selectors: Selectors) -> Plan | None:
 
 
 def _check_selectors(selection: Selection, hosts: tuple[Host, ...], common: Common) -> None:
-    """Raises SelectorError. What is not declared may still be in a ledger: only then are the hosts asked before."""
+    """Raises SelectorError. What is not declared may still be in a ledger: only for that are the hosts asked before."""
     from kbstate.commands import connect
     from kbstate.errors import HostError, SelectorError
 
     try:
         selection.check(hosts)
+        asked = bool(selection.allow_destroy)
     except SelectorError:
+        asked = True
+    if asked:
         seen = connect.observe(hosts, common)
         for observation in seen:
             if isinstance(observation, HostError):

@@ -275,6 +275,23 @@ def test_a_secret_is_nowhere_but_in_its_file(host: Host, tree: Callable[..., Tre
     assert secret not in ledger
 
 
+def test_what_a_service_says_in_its_journal_is_masked_too(host: Host, tree: Callable[..., Tree]) -> None:
+    """One step writes the secret, another one starts what then speaks of it."""
+    unit = "[Service]\\nType=exec\\nExecStart=sh -c 'sleep 0.5; cat /etc/kb-conf; exit 1'\\n"
+    made = tree(
+        'File(path="/etc/kb-conf", content=template("conf.j2", password=Secret("Xyzzy-43")))',
+        f'Unit(name="kb-says.service", content="{unit}", verify=False)',
+        'Service(name="kb-says", running=True, requires=("file:/etc/kb-conf",))',
+    )
+    made.write("desired/conf.j2", "requirepass {{ password }}\n")
+    done = made.kbstate("apply", "--auto-approve")
+    assert done.returncode == 1
+    assert "requirepass (sensitive)" in done.stderr
+    assert "Xyzzy-43" not in done.stdout + done.stderr
+    made.write("desired/hosts.py", one_host(host, ""))
+    made.apply()
+
+
 # --- preflights -------------------------------------------------------------------------------------------------
 
 
