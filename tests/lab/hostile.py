@@ -30,7 +30,14 @@ PAYLOADS = (
 """`pwn` is a program on every host of the tests, which leaves /tmp/pwned."""
 
 DIRECTORY = "/root/kb-hostile"
-WRAPPED = ("{}", "x{}", f"{DIRECTORY}/{{}}", f"{DIRECTORY}/x{{}}", "http://10.0.0.2/{}", "[Unit]\nDescription=x {}\n")
+WRAPPED = (
+    "{}",
+    "x{}",
+    f"{DIRECTORY}/@KIND@/{{}}",
+    f"{DIRECTORY}/@KIND@/x{{}}",
+    "http://10.0.0.2/{}",
+    "[Unit]\nDescription=x {}\n",
+)
 """The nearest to the bare payload that a field takes."""
 
 SHELL = {("file", "validate_with"), ("container", "health_check")}
@@ -132,7 +139,8 @@ def _fields(kind: str) -> Iterator[str]:
 def _with(base: Resource, name: str, payload: str) -> Resource | None:
     """The same with the payload in this field; None if the field takes it in no way."""
     values = {field: getattr(base, field) for field in base.model_fields_set}
-    for value in _values(type(base).model_fields[name].annotation, getattr(base, name), payload):
+    wraps = tuple(wrap.replace("@KIND@", base.kind) for wrap in WRAPPED)  # each kind has paths of its own
+    for value in _values(type(base).model_fields[name].annotation, getattr(base, name), payload, wraps):
         try:
             made = type(base)(**{**values, name: value})
             if not list(made.problems()):
@@ -142,40 +150,40 @@ def _with(base: Resource, name: str, payload: str) -> Resource | None:
     return None
 
 
-def _values(annotation: Any, example: Any, payload: str) -> Iterator[Any]:
+def _values(annotation: Any, example: Any, payload: str, wraps: tuple[str, ...]) -> Iterator[Any]:
     """Values of this type that hold the payload."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        yield from _values(arguments[0], example, payload)
+        yield from _values(arguments[0], example, payload, wraps)
     elif origin in (Union, UnionType):
         for argument in arguments:
-            yield from _values(argument, example, payload)
+            yield from _values(argument, example, payload, wraps)
     elif annotation is str:
-        yield from (wrap.format(payload) for wrap in WRAPPED)
+        yield from (wrap.format(payload) for wrap in wraps)
     elif annotation is bytes:
         yield payload.encode()
     elif annotation is Secret:
         yield Secret(payload)
     elif origin in (tuple, list, Sequence):
         item = example[0] if isinstance(example, tuple | list) and example else None
-        for value in _values(arguments[0], item, payload):
+        for value in _values(arguments[0], item, payload, wraps):
             yield (value,)
             yield (*(example or ()), value)
     elif origin in (dict, Mapping):
         known = dict(example or {})
         key, item = next(iter(known.items()), ("X", "x"))
-        for value in _values(arguments[1], item, payload):
+        for value in _values(arguments[1], item, payload, wraps):
             yield {**known, key: value}
-        for value in _values(arguments[0], key, payload):
+        for value in _values(arguments[0], key, payload, wraps):
             yield {**known, value: item}
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(example, annotation):
-        yield from _parts(annotation, example, payload)
+        yield from _parts(annotation, example, payload, wraps)
 
 
-def _parts(model: type[BaseModel], example: BaseModel, payload: str) -> Iterator[Any]:
+def _parts(model: type[BaseModel], example: BaseModel, payload: str, wraps: tuple[str, ...]) -> Iterator[Any]:
     given = {name: getattr(example, name) for name in model.model_fields}
     for name, field in model.model_fields.items():
-        for value in _values(field.annotation, given[name], payload):
+        for value in _values(field.annotation, given[name], payload, wraps):
             try:
                 yield model(**{**given, name: value})
             except (ValidationError, ValueError):
