@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from pydantic import AfterValidator
 
 from kbstate import nft
+from kbstate.kinds.dropin import DropIn
 from kbstate.kinds.file import File
 from kbstate.kinds.package import Package
 from kbstate.kinds.service import Service
@@ -124,7 +125,8 @@ class Firewall(Resource):
     saved: bool = True
     """Whether the file for the next boot says what is loaded, or what is declared."""
     at_boot: bool = True
-    """Whether the unit that loads the file before the network comes up is in place, enabled and started."""
+    """Whether the units are in place that load the file before the network comes up, and whenever Debian's own unit has
+    flushed it."""
 
     @property
     def file(self) -> File:
@@ -137,6 +139,18 @@ class Firewall(Resource):
     @property
     def unit(self) -> Unit:
         return Unit(name=UNIT, content=UNIT_CONTENT, owner="root", group="root", mode="0644")
+
+    @property
+    def guard(self) -> DropIn:
+        return DropIn(
+            unit="nftables.service",
+            name="kbstate",
+            content=GUARD,
+            owner="root",
+            group="root",
+            mode="0644",
+            verify=False,
+        )
 
     @property
     def service(self) -> Service:
@@ -155,7 +169,8 @@ class Firewall(Resource):
 
     def reads(self) -> Mapping[str, AnyRead]:
         unit = {f"unit_{name}": read for name, read in self.unit.reads().items()}
-        table = {"table": Read(Tables), **self.file.reads(), **unit}
+        guard = {f"guard_{name}": read for name, read in self.guard.reads().items()}
+        table = {"table": Read(Tables), **self.file.reads(), **unit, **guard}
         return table if self.absent else {**table, "arrival": Read(Arrivals), "ufw": Read(Ufw)}
 
     def observe(
@@ -165,14 +180,21 @@ class Firewall(Resource):
         state: PathState | None,
         unit_state: PathState | None,
         unit_unit: UnitState,
+        guard_state: PathState | None,
+        guard_unit: UnitState,
         arrival: Arrival | None = None,
         ufw: str | None = None,
     ) -> Self | Unknown | None:
         if self.absent:
-            return type(self)() if table or state or unit_state else None
+            return type(self)() if table or state or unit_state or guard_state else None
         if trouble := self._trouble(arrival, ufw):
             return Unknown(trouble)
-        parts = self.file.observe(state), self.unit.observe(unit_state, unit_unit), self.service.observe(unit_unit)
+        parts = (
+            self.file.observe(state),
+            self.unit.observe(unit_state, unit_unit),
+            self.service.observe(unit_unit),
+            self.guard.observe(guard_state, guard_unit),
+        )
         for part in parts:
             if isinstance(part, Unknown):
                 return part
@@ -188,7 +210,7 @@ class Firewall(Resource):
             "ufw": ufw or "inactive",
             "strays": live.strays,
             "saved": any(_as_declared(file, parts[0]) for file in files),
-            "at_boot": _as_declared(self.unit, parts[1]) and _as_declared(self.service, parts[2]),
+            "at_boot": all(map(_as_declared, (self.unit, self.service, self.guard), parts[1:])),
         }
         return type(self)().model_copy(update=values)
 
@@ -204,6 +226,7 @@ class Firewall(Resource):
     def steps(self, change: Change) -> Iterator[Step]:
         fields = frozenset(self.declared()) if change.action in ("create", "replace") else change.fields
         if change.action == "delete":
+            yield from self.guard.steps(change)
             yield from Unit(name=UNIT).steps(change)
             yield Step(unload, {}, "remove the table and its file")
             return
@@ -213,6 +236,7 @@ class Firewall(Resource):
         if "at_boot" in fields:
             create = change.model_copy(update={"action": "create"})
             yield from self.unit.steps(create)
+            yield from self.guard.steps(create)
             yield from self.service.steps(create)
         if "ufw" in fields:
             yield Step(disable_ufw, {}, "disable ufw")
@@ -240,11 +264,8 @@ Wants=network-pre.target
 Before=network-pre.target shutdown.target
 Conflicts=shutdown.target
 RequiresMountsFor={FILE}
-# Debian's own unit flushes the tables of everyone whenever it starts, reloads or stops: ours is loaded after it and,
-# when it is restarted or reloaded, once more.
+# Debian's own unit flushes the tables of everyone: its drop-in loads ours again, and at boot ours comes after it.
 After=nftables.service
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
 
 [Service]
 Type=oneshot
@@ -255,6 +276,15 @@ ExecReload=/usr/sbin/nft -f {FILE}
 
 [Install]
 WantedBy=sysinit.target
+"""
+
+
+GUARD = f"""\
+# written by kbstate: nftables.service flushes the tables of everyone whenever it starts, reloads or stops
+[Service]
+ExecStartPost=-/usr/sbin/nft -f {FILE}
+ExecReload=-/usr/sbin/nft -f {FILE}
+ExecStopPost=-/usr/sbin/nft -f {FILE}
 """
 
 

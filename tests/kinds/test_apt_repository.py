@@ -82,7 +82,7 @@ def test_the_key_and_who_may_read_it() -> None:
 
 
 def test_without_a_key_of_its_own() -> None:
-    plain = AptRepository(name="x", uris=("http://deb.debian.org/debian",), suites=("sid",), components=("main",))
+    plain = AptRepository(name="x", uris=("http://archive.example/debian",), suites=("sid",), components=("main",))
     assert "Signed-By" not in render(plain)
     assert change_of(plain, {"state": state(render(plain))}) is None
     assert set(plain.reads()) == {"state"}

@@ -17,6 +17,7 @@ from kbstate import nft
 from kbstate.kinds.firewall import (
     ADMITS,
     FILE,
+    GUARD,
     UNIT,
     UNIT_CONTENT,
     Arrival,
@@ -58,6 +59,9 @@ LOADED_UNIT = UnitState(
 )
 
 
+DEBIANS_UNIT = replace(LOADED_UNIT, id="nftables.service", active_state="inactive", file_state="disabled")
+
+
 def table(
     rules: tuple[Allow, ...], more: str = "", bridges: tuple[str, ...] = ("docker0", "br-*"), log: str = "off"
 ) -> Any:
@@ -82,6 +86,8 @@ def facts(**changed: Any) -> dict[str, Any]:
         "state": file(str(DESIRED.file.content)),
         "unit_state": file(UNIT_CONTENT),
         "unit_unit": LOADED_UNIT,
+        "guard_state": file(GUARD),
+        "guard_unit": DEBIANS_UNIT,
         "arrival": ARRIVAL,
         "ufw": None,
         **changed,
@@ -95,7 +101,8 @@ def done(desired: Firewall, live: dict[str, Any]) -> tuple[set[str], list[str]]:
     return set(found.fields), [s.op if isinstance(s.op, str) else s.op.__name__ for s in steps_of(found)]
 
 
-BOOT = ["write_file", "systemd.daemon_reload", "systemd.daemon_reload", "enable", "control"]
+PLACE = ["write_file", "systemd.daemon_reload"]
+BOOT = [*PLACE, "directory", *PLACE, "systemd.daemon_reload", "enable", "control"]
 
 
 @pytest.mark.parametrize(
@@ -113,6 +120,8 @@ BOOT = ["write_file", "systemd.daemon_reload", "systemd.daemon_reload", "enable"
         ({"state": file(str(DESIRED.file.content), mode="0666")}, {"saved"}, ["load"]),
         ({"unit_state": None}, {"at_boot"}, BOOT),
         ({"unit_state": file("[Unit]\n")}, {"at_boot"}, BOOT),
+        ({"guard_state": None}, {"at_boot"}, BOOT),
+        ({"guard_unit": replace(DEBIANS_UNIT, needs_daemon_reload=True)}, {"at_boot"}, BOOT),
         ({"unit_unit": replace(LOADED_UNIT, file_state="disabled")}, {"at_boot"}, BOOT),
         ({"unit_unit": replace(LOADED_UNIT, active_state="failed", sub_state="failed")}, {"at_boot"}, BOOT),
         ({"ufw": "active"}, {"ufw"}, ["disable_ufw"]),
@@ -128,7 +137,7 @@ def test_bridges_have_no_order() -> None:
 
 
 def test_create_is_open_to_this_connection_before_ufw_goes() -> None:
-    found = change_of(DESIRED, facts(table=None, state=None, unit_state=None))
+    found = change_of(DESIRED, facts(table=None, state=None, unit_state=None, guard_state=None))
     assert found is not None
     assert found.action == "create"
     names = [s.op if isinstance(s.op, str) else s.op.__name__ for s in steps_of(found)]
@@ -137,19 +146,23 @@ def test_create_is_open_to_this_connection_before_ufw_goes() -> None:
 
 def test_delete() -> None:
     gone = Firewall(absent=True)
-    found = change_of(gone, {"table": RIGHT, "state": None, "unit_state": None, "unit_unit": LOADED_UNIT})
+    guard = {"guard_state": None, "guard_unit": DEBIANS_UNIT}
+    there = {"table": RIGHT, "state": None, "unit_state": None, "unit_unit": LOADED_UNIT, **guard}
+    found = change_of(gone, there)
     assert found is not None
     names = [s.op if isinstance(s.op, str) else s.op.__name__ for s in steps_of(found)]
-    assert names == ["retire", "remove_file", "systemd.daemon_reload", "unload"]
+    reload = "systemd.daemon_reload"
+    assert names == ["remove", reload, "retire", "remove_file", reload, "unload"]
     assert gone.before_delete() == "opens every port to everyone"
     nothing = {
         "table": None,
         "state": None,
         "unit_state": None,
         "unit_unit": replace(LOADED_UNIT, load_state="not-found"),
+        **guard,
     }
     assert change_of(gone, nothing) is None
-    assert set(gone.reads()) == {"table", "state", "unit_state", "unit_unit"}
+    assert set(gone.reads()) == set(there)
 
 
 def test_reads_are_what_observe_takes() -> None:
@@ -364,6 +377,7 @@ def test_no_nft_says_what_to_declare() -> None:
 
 def test_the_unit_never_flushes() -> None:
     assert "ExecStop" not in UNIT_CONTENT.replace("No ExecStop", "")
+    assert list(DESIRED.guard.problems()) == []
     assert "flush" not in nft.render(DESIRED.rules or (), (), "off")
     assert list(DESIRED.unit.problems()) == []
     assert scripts(steps_of(change_of(DESIRED, facts(state=None)) or pytest.fail())[0]).count("nft -f") == 1

@@ -44,11 +44,11 @@ def test_create_absent_and_problems() -> None:
 
 
 def test_a_name_must_resolve_first() -> None:
-    change = change_of(DESIRED.model_copy(update={"must_resolve": "deb.debian.org"}), {"live": None})
+    change = change_of(DESIRED.model_copy(update={"must_resolve": "archive.example"}), {"live": None})
     assert change is not None
     [step] = steps_of(change)
     assert "getent ahosts" in str(step.args["validate"])
-    assert 'try "$t" deb.debian.org >&2' in scripts(step)
+    assert 'try "$t" archive.example >&2' in scripts(step)
 
 
 @pytest.mark.parametrize("server", ["", "a", "1.1.1.1 2", "1.1.1.1\n", "$(id)"])
