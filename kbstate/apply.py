@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -27,10 +27,11 @@ from kbstate.events import Event
 from kbstate.ledger import Ledger, Run
 from kbstate.plan import HostPlan, moved, plan_host, refuse_unsafe
 from kbstate.record import converged, intended, ledger_script
-from kbstate.resource import Change, Preflight, Resource, Step, Unknown
+from kbstate.resource import Change, Step, Unknown
 from kbstate.secret import Hasher
 from kbstate.selection import Selection
 from kbstate.session import Owner, Session
+from kbstate.steps import preflights, subject, together
 
 MOVED_SHOWN = 5
 """Differences between a saved plan and the one made anew that an error names."""
@@ -177,7 +178,7 @@ class _Run:
     def _back_up(self) -> None:
         """Save what is about to be changed, before the first step."""
         touched = (change for change in self.plan.changes if change.action != "create")
-        paths = [path for change in touched for path in _subject(change).backup()]
+        paths = [path for change in touched for path in subject(change).backup()]
         if paths:
             self.session.save(paths)
 
@@ -190,9 +191,9 @@ class _Run:
             if self._blocked(change):
                 self.outcome.not_attempted.append(change.address)
                 continue
-            together, step = self._joined(change, waiting)
-            del waiting[: len(together) - 1]
-            self._attempt(together, step)
+            group, step = together(change, waiting, self._blocked)
+            del waiting[: len(group) - 1]
+            self._attempt(group, step)
         if waiting:
             self.outcome.interrupted = True
             self.outcome.not_attempted += [change.address for change in waiting]
@@ -201,27 +202,12 @@ class _Run:
         stuck = {*self.outcome.failed, *self.outcome.not_attempted}
         return not stuck.isdisjoint(change.requires)
 
-    def _joined(self, change: Change, following: Sequence[Change]) -> tuple[list[Change], Step | None]:
-        """The changes behind this one that the same step can make, such as packages, and that step."""
-        first = _single(change)
-        if first is None or first.together is None:
-            return [change], None
-        key = first.together
-        group, joined = [change], list(_items(first, key))
-        for other in following:
-            step = _single(other)
-            if step is None or self._blocked(other) or not _alike(first, step, key):
-                break
-            group.append(other)
-            joined += _items(step, key)
-        return group, Step(first.op, {**first.args, key: joined}, first.why, key)
-
     def _attempt(self, group: Sequence[Change], joined: Step | None) -> None:
         began = time.monotonic()
         for change in group:
             self._tell("step_start", change, text=joined.why if joined else None)
         try:
-            for check in dict.fromkeys(check for change in group for check in _preflights(change)):
+            for check in dict.fromkeys(check for change in group for check in preflights(change)):
                 self.session.look_before(check)
             if joined:
                 self.session.run(joined, f"{', '.join(change.address for change in group)}: {joined.why}")
@@ -246,7 +232,7 @@ class _Run:
         known = self._found_now(change) if change.after_unknown else change
         if known is None:
             return
-        for step in _subject(known).steps(known):
+        for step in subject(known).steps(known):
             self.session.run(step, f"{change.address}: {step.why or known.action}")
 
     def _found_now(self, change: Change) -> Change | None:
@@ -348,42 +334,6 @@ class _Run:
                 exit_code=exit_code,
             )
         )
-
-
-def _subject(change: Change) -> Resource:
-    """The resource that knows the steps: what is declared, or what is there and must go."""
-    resource = change._observed if change.action == "delete" else change._desired or change._observed
-    assert resource is not None
-    return resource
-
-
-def _single(change: Change) -> Step | None:
-    """The step of a change that has just one."""
-    if change.after_unknown:
-        return None
-    steps = list(_subject(change).steps(change))
-    return steps[0] if len(steps) == 1 else None
-
-
-def _preflights(change: Change) -> Iterator[Preflight]:
-    """What no step makes sure of by itself."""
-    if change._desired is not None and not change.after_unknown:
-        yield from (check for check in change._desired.preflight(change) if not check.in_step)
-
-
-def _items(step: Step, key: str) -> Iterator[object]:
-    value = step.args[key]
-    assert isinstance(value, list | tuple)
-    yield from value
-
-
-def _alike(first: Step, other: Step, key: str) -> bool:
-    """Whether the two differ in nothing but the items that may be joined."""
-
-    def rest(step: Step) -> Mapping[str, object]:
-        return {name: value for name, value in step.args.items() if name != key}
-
-    return other.together == key and other.op == first.op and rest(other) == rest(first)
 
 
 def _difference_text(change: Change) -> str:
