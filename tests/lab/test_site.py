@@ -302,7 +302,7 @@ def test_what_cannot_be_seen_yet_is_repaired_but_nothing_unseen_is_replaced(site
     host.run("docker rm -f pgbouncer haproxy; docker create --name haproxy --network host haproxy:2.8.5 sleep 1")
     host.run("systemctl stop docker.socket docker.service")
     text = " ".join(site.kbstate("plan", host.name).stdout.split())
-    assert "~ container:haproxy new (known after apply) docker daemon not running" in text
+    assert "~ container:haproxy ! drift (known after apply) docker daemon not running" in text
     planned = site.plan(host.name)
     assert planned["service:docker.service"]["actions"] == ["update"]
     for address in ("container:haproxy", "container:pgbouncer"):
