@@ -18,6 +18,7 @@ from kbstate.errors import (
     OK,
     UNREADABLE,
     DeclinedError,
+    HostError,
     StalePlan,
     StepError,
     UnreachableError,
@@ -146,9 +147,9 @@ class _Run:
             if not outcome.interrupted:
                 outcome.checks = self._check()
             self._remember(after)
-        except (UnreachableError, UnreadableError):
+        except HostError as error:  # the connection is lost, or backup or ledger cannot be written
             self._leave_rest()
-            self._summary(UNREADABLE)
+            self._summary(error.exit_code)
             raise
         self._summary(outcome.exit_code)
         return outcome

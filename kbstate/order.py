@@ -20,9 +20,6 @@ from kbstate.faults import near
 from kbstate.ledger import Ledger
 from kbstate.resource import Change, Resource
 
-LISTENING = frozenset({"container", "service"})
-"""Kinds that may hold a port which one of another of these kinds is to take over."""
-
 
 @dataclass
 class Graph:
@@ -225,8 +222,8 @@ def _clear_the_way(graph: Graph, changes: Sequence[Change]) -> None:
     creates = [change for change in changes if change.action == "create"]
     for gone in (change for change in changes if change.action == "delete"):
         for new in creates:
-            same_name = graph.nodes[new.address].key == graph.nodes[gone.address].key
-            if same_name or new.kind == gone.kind or {new.kind, gone.kind} <= LISTENING:
+            comes, goes = graph.nodes[new.address], graph.nodes[gone.address]
+            if comes.key == goes.key or comes.kind == goes.kind or (comes.listens and goes.listens):
                 graph.add_loose(new.address, gone.address)
 
 

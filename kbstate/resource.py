@@ -235,6 +235,8 @@ class Resource(BaseModel):
 
     kind: ClassVar[str]
     identity: ClassVar[tuple[str, ...]] = ("name",)
+    listens: ClassVar[bool] = False
+    """Whether it may hold a port, which one of another such kind is to take over when it goes."""
     registry: ClassVar[dict[str, type[Resource]]] = {}
 
     requires: Annotated[tuple[str, ...], Meta()] = ()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
-from importlib import import_module
-
 from kbstate import kinds as package
 from kbstate.errors import UsageError, meant
 from kbstate.resource import Json, Resource
@@ -14,8 +11,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def kinds() -> dict[str, type[Resource]]:
     """Every kind by its name, sorted; imports them all."""
-    for module in pkgutil.iter_modules(package.__path__):
-        import_module(f"{package.__name__}.{module.name}")
+    package.load_all()
     own = {name: kind for name, kind in Resource.registry.items() if kind.__module__.startswith(f"{package.__name__}.")}
     return dict(sorted(own.items()))
 

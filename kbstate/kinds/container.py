@@ -31,6 +31,7 @@ class Container(Resource):
     """
 
     kind: ClassVar[str] = "container"
+    listens: ClassVar[bool] = True
 
     name: ObjectName
     image: Annotated[ImageName | None, Replaces()] = None

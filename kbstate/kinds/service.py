@@ -24,6 +24,7 @@ class Service(Resource):
     """
 
     kind: ClassVar[str] = "service"
+    listens: ClassVar[bool] = True
 
     name: UnitName
     running: bool | Trouble | None = None

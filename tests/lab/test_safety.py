@@ -187,6 +187,17 @@ def test_what_is_changed_is_saved_before(host: Host, tree: Callable[..., Tree]) 
     assert host.run(f"cat $(ls -d {kept}/* | tail -1)/etc/motd").stdout == "10\n"
 
 
+def test_without_a_backup_nothing_is_changed(host: Host, tree: Callable[..., Tree]) -> None:
+    made = tree(MOTD)
+    host.run("echo precious > /etc/motd; mkdir -p /var/lib/kbstate; touch /var/lib/kbstate/backups")
+    done = made.kbstate("apply", "--auto-approve", "--json")
+    host.run("rm /var/lib/kbstate/backups")
+    assert done.returncode == 1
+    assert "backup failed" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["not_attempted"] == ["file:/etc/motd"]
+    assert host.run("cat /etc/motd").stdout == "precious\n"
+
+
 def test_who_moved(host: Host, tree: Callable[..., Tree]) -> None:
     made = tree(MOTD)
 
